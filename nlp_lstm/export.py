@@ -1,0 +1,130 @@
+"""SavedModels as a stock TensorFlow Serving takes them: version folders, warm-up requests, core operations only."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from nlp_lstm.errors import UserError
+from nlp_lstm.files import atomic_path
+
+WARM_UP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MODEL_CARD = "model_card.md"
+
+
+def save(module: tf.Module, base: Path, warm_up: dict[str, dict[str, Any]], model_card: str) -> Path:
+    """Write a module with `signatures` as the next version below `base`, and its model card beside the versions.
+
+    >>> save(serving, Path("saved_models/sentiment"), {"serving_default": {"text": ["A fine film."]}}, card)
+    PosixPath('saved_models/sentiment/2')
+
+    The version is written under a hidden name and renamed when it is whole, so a server that polls the folder never
+    sees half of one.
+
+    Args:
+        module: has a dict of `tf.function`s under `signatures`, each with one input signature, and under `resources`
+            the layers and tables that they read.
+        base: the model's folder; made where there is none.
+        warm_up: for each signature the inputs of the one request that a server runs before it says it is ready.
+        model_card: Markdown; a copy goes into the version's `assets.extra`.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    base = Path(base)
+    if os.path.exists(base) and not os.path.isdir(base):
+        raise UserError(f"'{base}' is a file, not a folder of models: name another with --to")
+    try:
+        version = base / str(max(versions(base), default=0) + 1)
+        with atomic_path(version) as path:
+            signatures = {name: function.get_concrete_function() for name, function in module.signatures.items()}
+            # Not the module itself: its functions would be written a second time beside the signatures.
+            holder = tf.Module(name=module.name)
+            holder.resources = [_bare(resource) for resource in module.resources]
+            tf.saved_model.save(holder, str(path), signatures=signatures)
+            (path / WARM_UP_FILE).parent.mkdir()
+            write_warm_up(path / WARM_UP_FILE, base.name, signatures, warm_up)
+            (path / WARM_UP_FILE).with_name(MODEL_CARD).write_text(model_card, encoding="utf-8")
+        with atomic_path(base / MODEL_CARD) as path:
+            path.write_text(model_card, encoding="utf-8")
+    except (OSError, tf.errors.OpError) as error:  # Python writes some files, TensorFlow the others
+        raise UserError(f"cannot write a model to '{base}' ({_reason(error)}): name another folder with --to") from None
+    return version
+
+
+def _bare(resource: Any) -> Any:
+    """A layer as its TensorFlow variables.
+
+    A Keras variable would be written twice (keras.src.backend.tensorflow.core, `_export_to_saved_model_graph`): the
+    checkpoint restores one copy, the signatures read the other, and a server, unlike Python, finds that one empty.
+    """
+    return [variable.value for variable in resource.weights] if isinstance(resource, keras.layers.Layer) else resource
+
+
+def write_warm_up(path: Path, model: str, signatures: dict[str, Any], warm_up: dict[str, dict[str, Any]]) -> None:
+    """Write one request a signature in the form that a server replays when it loads the version."""
+    from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, function in signatures.items():
+            specs = function.structured_input_signature
+            dtypes = {spec.name: spec.dtype for spec in tf.nest.flatten(specs)}
+            request = predict_pb2.PredictRequest(
+                model_spec=model_pb2.ModelSpec(name=model, signature_name=name),
+                inputs={key: tf.make_tensor_proto(value, dtypes[key]) for key, value in warm_up[name].items()},
+            )
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+def versions(base: Path) -> list[int]:
+    """The version numbers of the models below a folder, in order."""
+    if not os.path.isdir(base):
+        return []
+    # A server reads them as int64.
+    return sorted(int(path.name) for path in Path(base).iterdir() if re.fullmatch(r"[1-9][0-9]{0,17}", path.name))
+
+
+def resolve(path: Path) -> Path:
+    """The SavedModel that a path means: itself, or the highest version below it.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    path = Path(path)
+    for candidate in (path, *(path / str(version) for version in reversed(versions(path)))):
+        if os.path.isfile(candidate / "saved_model.pb"):
+            return candidate
+    if not os.path.exists(path):  # unlike Path.exists, false for a path that cannot be looked at
+        raise UserError(f"no model at '{path}': name a SavedModel or a folder of versions with --model")
+    raise UserError(f"'{path}' is no model: it holds neither a saved_model.pb nor a numbered folder with one")
+
+
+def load(path: Path, signature: str = "serving_default") -> Any:
+    """Load the SavedModel that `path` means; it must have the signature named.
+
+    Raises:
+        UserError: if it cannot be read or lacks the signature.
+    """
+    found = resolve(path)
+    try:
+        model = tf.saved_model.load(str(found))
+    except Exception as error:  # TensorFlow raises a dozen kinds for a damaged model
+        raise UserError(
+            f"cannot load the model at '{found}' ({_reason(error)}): export it again or name another with --model"
+        ) from None
+    if signature not in model.signatures:
+        raise UserError(
+            f"the model at '{found}' has no signature '{signature}' (it has {', '.join(sorted(model.signatures))}): "
+            "name a model of this app with --model"
+        )
+    return model
+
+
+def _reason(error: Exception) -> str:
+    """An exception in one line."""
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

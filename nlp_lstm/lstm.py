@@ -1,0 +1,486 @@
+r"""The LSTM, to be read: its equations in one pure function, the cell, the layer, and a look at the gates.
+
+`lstm_step` is the whole of the mathematics. `LSTMCell` gives it weights, `LSTM` runs it over a sequence. On TensorFlow
+the layer takes the route of `nlp_lstm.lstm_tensorflow`, which does the same arithmetic in larger pieces; on any other
+backend, or with other activations, it walks step by step. Tests hold all of them equal to a NumPy oracle.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+
+class Gates(NamedTuple):
+    """Every gate and state of an LSTM: of one step `(batch, units)`, or of a sequence `(batch, time, units)`."""
+
+    input: Any
+    forget: Any
+    candidate: Any
+    output: Any
+    cell: Any
+    hidden: Any
+
+
+def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=ops.sigmoid):
+    r"""Take one step of a long short-term memory network.
+
+    >>> gates = lstm_step(x, h, c, W, U, b)
+    >>> h, c = gates.hidden, gates.cell
+
+    .. math::
+
+        i_t &= \sigma(x_t W_i + h_{t-1} U_i + b_i) && \text{input gate} \\
+        f_t &= \sigma(x_t W_f + h_{t-1} U_f + b_f) && \text{forget gate} \\
+        \tilde{c}_t &= \tanh(x_t W_c + h_{t-1} U_c + b_c) && \text{candidate} \\
+        o_t &= \sigma(x_t W_o + h_{t-1} U_o + b_o) && \text{output gate} \\
+        c_t &= f_t \odot c_{t-1} + i_t \odot \tilde{c}_t && \text{cell state} \\
+        h_t &= o_t \odot \tanh(c_t) && \text{hidden state}
+
+    Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000 and no peepholes.
+    :math:`W = [W_i\, W_f\, W_c\, W_o]`, likewise :math:`U` and :math:`b`: the gate order of `keras.layers.LSTM`.
+
+    Args:
+        x: the input :math:`x_t`, `(batch, features)`.
+        h: the hidden state :math:`h_{t-1}`, `(batch, units)`.
+        c: the cell state :math:`c_{t-1}`, `(batch, units)`.
+        W: the kernel, `(features, 4 * units)`.
+        U: the recurrent kernel, `(units, 4 * units)`.
+        b: the bias, `(4 * units,)`, or None for none.
+        activation: what stands as :math:`\tanh` above.
+        recurrent_activation: what stands as :math:`\sigma` above.
+
+    Returns:
+        `Gates`, each `(batch, units)`; `hidden` and `cell` are the new state.
+    """
+    z = ops.matmul(x, W) + ops.matmul(h, U)  # (B, 4U)
+    if b is not None:
+        z = z + b
+    z_i, z_f, z_c, z_o = ops.split(z, 4, axis=-1)  # each (B, U)
+    i = recurrent_activation(z_i)
+    f = recurrent_activation(z_f)
+    c_tilde = activation(z_c)
+    o = recurrent_activation(z_o)
+    c = f * c + i * c_tilde
+    h = o * activation(c)
+    return Gates(i, f, c_tilde, o, c, h)
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class LSTMCell(keras.layers.Layer):
+    """One step of an LSTM as a Keras layer, with the weights; arguments as of `keras.layers.LSTMCell`.
+
+    >>> cell = LSTMCell(8)
+    >>> hidden, (hidden, cell_state) = cell(np.zeros((2, 3), "float32"), cell.get_initial_state(2))
+    >>> hidden.shape
+    TensorShape([2, 8])
+
+    The state is `(hidden, cell)`, each `(batch, units)`. Inside `LSTM` a dropout mask is drawn once a sequence
+    (Gal and Ghahramani 2016) and shared by the four gates; in a bare `keras.layers.RNN`, which knows nothing of it,
+    the cell draws a new one at each step.
+
+    Attributes:
+        kernel: `(features, 4 * units)`, the gates in the order i, f, c, o.
+        recurrent_kernel: `(units, 4 * units)`.
+        bias: `(4 * units,)`, or None.
+
+    Raises:
+        ValueError: if `units` is no positive integer, or a dropout rate lies outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        unit_forget_bias=True,
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        seed=None,
+        **kwargs,
+    ):
+        if isinstance(units, bool) or int(units) != units or units <= 0:
+            raise ValueError(f"units must be a positive integer, got {units!r}")
+        for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            if not 0.0 <= rate <= 1.0:
+                raise ValueError(f"{name} must lie between 0 and 1, got {rate!r}")
+        super().__init__(**kwargs)
+        self.units = int(units)
+        self.activation = keras.activations.get(activation)
+        self.recurrent_activation = keras.activations.get(recurrent_activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.unit_forget_bias = unit_forget_bias
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.state_size = [self.units, self.units]
+        self.output_size = self.units
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], 4 * self.units),
+            name="kernel",
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.recurrent_kernel = self.add_weight(
+            shape=(self.units, 4 * self.units),
+            name="recurrent_kernel",
+            initializer=self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(4 * self.units,),
+                name="bias",
+                initializer=self._initial_bias if self.unit_forget_bias else self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+
+    def _initial_bias(self, shape, dtype=None):
+        """Start the forget gate open, b_f = 1 (Jozefowicz, Zaremba and Sutskever 2015), the rest as asked for."""
+        return ops.concatenate(
+            [
+                self.bias_initializer((self.units,), dtype=dtype),
+                ops.ones((self.units,), dtype=dtype),
+                self.bias_initializer((2 * self.units,), dtype=dtype),
+            ]
+        )
+
+    def draw_dropout_mask(self, batch_size, width, rate):
+        """A `(batch_size, width)` mask of zeros and `1 / (1 - rate)`, from the cell's one seed generator."""
+        ones = ops.ones((batch_size, width), dtype=self.compute_dtype)
+        return keras.random.dropout(ones, rate, seed=self.seed_generator)
+
+    def call(self, inputs, states, training=False):
+        h, c = states
+        if training and self.dropout:
+            inputs = inputs * self.draw_dropout_mask(ops.shape(inputs)[0], inputs.shape[-1], self.dropout)
+        dropped = h
+        if training and self.recurrent_dropout:
+            dropped = h * self.draw_dropout_mask(ops.shape(h)[0], self.units, self.recurrent_dropout)
+        gates = self.step(inputs, dropped, c)
+        return gates.hidden, [gates.hidden, gates.cell]
+
+    def step(self, inputs, hidden, cell):
+        """`lstm_step` with this cell's weights and activations and no dropout: `Gates`, each `(batch, units)`."""
+        W, U, b = self.cast_weights()
+        return lstm_step(inputs, hidden, cell, W, U, b, self.activation, self.recurrent_activation)
+
+    def cast_weights(self):
+        """Kernel, recurrent kernel and bias (or None) in the dtype that the cell computes in."""
+        weights = (self.kernel, self.recurrent_kernel, self.bias)
+        return tuple(None if weight is None else ops.cast(weight, self.compute_dtype) for weight in weights)
+
+    def get_initial_state(self, batch_size=None):
+        return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in self.state_size]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "recurrent_activation": keras.activations.serialize(self.recurrent_activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "recurrent_initializer": keras.initializers.serialize(self.recurrent_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "unit_forget_bias": self.unit_forget_bias,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "recurrent_regularizer": keras.regularizers.serialize(self.recurrent_regularizer),
+            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+            "recurrent_constraint": keras.constraints.serialize(self.recurrent_constraint),
+            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+        }
+
+
+class _WalkingCell(keras.layers.Layer):
+    """The step-by-step walk of `LSTM`: an `LSTMCell`'s step with the sequence's one recurrent dropout mask.
+
+    Its output is the hidden state, or all six `Gates` side by side: one loop serves both the layer and the look inside.
+    """
+
+    def __init__(self, cell, recurrent_dropout_mask, gates_too):
+        super().__init__(dtype=cell.dtype_policy)
+        self.wrapped = cell
+        self.recurrent_dropout_mask = recurrent_dropout_mask
+        self.gates_too = gates_too
+        self.output_size = cell.units * (6 if gates_too else 1)
+        # Keras's loop on JAX and NumPy takes the first state for the last output, which a masked step gives again.
+        self.state_size = [self.output_size, *cell.state_size] if gates_too else cell.state_size
+        self.built = True
+
+    def call(self, inputs, states):
+        h, c = states[-2:]
+        dropped = h if self.recurrent_dropout_mask is None else h * self.recurrent_dropout_mask
+        gates = self.wrapped.step(inputs, dropped, c)
+        if not self.gates_too:
+            return gates.hidden, [gates.hidden, gates.cell]
+        output = ops.concatenate(list(gates), axis=-1)
+        return output, [output, gates.hidden, gates.cell]
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class LSTM(keras.layers.RNN):
+    """A long short-term memory layer whose gates can be looked at; arguments as of `keras.layers.LSTM`.
+
+    >>> layer = LSTM(8, return_sequences=True)
+    >>> layer(np.zeros((2, 5, 3), "float32")).shape
+    TensorShape([2, 5, 8])
+    >>> layer.gates(np.zeros((2, 5, 3), "float32")).forget.shape
+    TensorShape([2, 5, 8])
+
+    Weights, their names, shapes and gate order (i, f, c, o) are those of `keras.layers.LSTM`, so
+    `layer.set_weights(other.get_weights())` works in both directions. It differs from it in this:
+
+    - A mask may have any form: padding on the right, on the left, inside, or a whole row. A masked step hands the
+      state on and gives the hidden state it stands at; before a row's first step, and for a row that is all padding,
+      that is the initial state (Keras gives zeros there).
+    - A dropout mask is drawn once a sequence and shared by the four gates.
+    - cuDNN is never used, so that a model trained on a GPU can be served on a CPU: `use_cudnn=True` is refused.
+
+    Call arguments:
+        sequences: `(batch, time, features)`.
+        initial_state: `[hidden, cell]`, each `(batch, units)`; zeros by default.
+        mask: boolean `(batch, time)`, true at the steps to take.
+        training: whether dropout applies; it also lets XLA compile the loop, which an exported graph must not have.
+
+    Returns:
+        `(batch, units)`, or `(batch, time, units)` with `return_sequences`; then the last hidden and cell state,
+        each `(batch, units)`, with `return_state`.
+
+    Raises:
+        ValueError: as `LSTMCell`, and for `use_cudnn=True`.
+    """
+
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        unit_forget_bias=True,
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        seed=None,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        use_cudnn="auto",
+        **kwargs,
+    ):
+        if use_cudnn not in ("auto", False):
+            raise ValueError(f"use_cudnn must be 'auto' or False (this layer never uses cuDNN), got {use_cudnn!r}")
+        cell = LSTMCell(
+            units,
+            activation=activation,
+            recurrent_activation=recurrent_activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            unit_forget_bias=unit_forget_bias,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            seed=seed,
+            dtype=kwargs.get("dtype"),
+            trainable=kwargs.get("trainable", True),
+            name="lstm_cell",
+        )
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.supports_masking = True  # Keras 3.16 changes what RNN sets here
+
+    @property
+    def units(self):
+        return self.cell.units
+
+    def compute_mask(self, inputs, mask=None):
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        output_mask = mask if self.return_sequences else None
+        return [output_mask, None, None] if self.return_state else output_mask
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Run the recurrence; `keras.layers.RNN.call` has prepared the state and puts the answer in shape."""
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        sequences = ops.cast(sequences, self.compute_dtype)
+        recurrent_dropout_mask = None
+        if training and self.cell.dropout:
+            shape = ops.shape(sequences)
+            sequences = sequences * self.cell.draw_dropout_mask(shape[0], shape[2], self.cell.dropout)[:, None]
+        if training and self.cell.recurrent_dropout:
+            recurrent_dropout_mask = self.cell.draw_dropout_mask(
+                ops.shape(sequences)[0], self.units, self.cell.recurrent_dropout
+            )
+        outputs, h, c = self._hidden_sequence(sequences, initial_state, mask, recurrent_dropout_mask, bool(training))
+        last_output = h
+        if self.zero_output_for_mask and mask is not None:
+            shown = ops.cast(self._in_walking_order(mask), outputs.dtype)  # (B, T)
+            outputs = outputs * shown[..., None]
+            last_output = last_output * shown[:, -1:]
+        return last_output, outputs, [h, c]
+
+    def _in_walking_order(self, sequences):
+        return ops.flip(sequences, axis=1) if self.go_backwards else sequences
+
+    def _fast_path_applies(self):
+        return (
+            keras.config.backend() == "tensorflow"
+            and not self.unroll
+            and self.cell.activation is keras.activations.tanh
+            and self.cell.recurrent_activation is keras.activations.sigmoid
+        )
+
+    def _hidden_sequence(self, sequences, initial_state, mask, recurrent_dropout_mask, training):
+        """The hidden states `(B, T, U)` and the last hidden and cell state, by the fast path or step by step."""
+        if not self._fast_path_applies():
+            outputs, h, c = self._walk(sequences, initial_state, mask, recurrent_dropout_mask, gates_too=False)
+            return self._with_initial_state_before_first_step(outputs, initial_state[0], mask), h, c
+        from nlp_lstm import lstm_tensorflow  # here, so that this module imports without TensorFlow
+
+        by_time, h, c, W, U, b, mask = self._time_major(sequences, initial_state, mask)
+        outputs, h, c = lstm_tensorflow.lstm_sequence(
+            by_time, h, c, W, U, b, mask, recurrent_dropout_mask, compiled=training
+        )
+        return ops.transpose(outputs, (1, 0, 2)), h, c
+
+    def _time_major(self, sequences, initial_state, mask):
+        """What the fast path takes: the sequence and the mask with time first, the state and the weights."""
+        if mask is not None:
+            mask = ops.transpose(self._in_walking_order(ops.cast(mask, "bool")))[..., None]  # (T, B, 1)
+        by_time = ops.transpose(self._in_walking_order(sequences), (1, 0, 2))  # (T, B, D)
+        return by_time, *initial_state, *self.cell.cast_weights(), mask
+
+    def _walk(self, sequences, initial_state, mask, recurrent_dropout_mask, gates_too):
+        walk = keras.layers.RNN(
+            _WalkingCell(self.cell, recurrent_dropout_mask, gates_too),
+            return_sequences=True,
+            return_state=True,
+            go_backwards=self.go_backwards,
+            unroll=self.unroll,
+            dtype=self.dtype_policy,  # else it casts a float64 sequence to the global policy's float32
+        )
+        states = list(initial_state)
+        if gates_too:
+            states.insert(0, ops.tile(ops.zeros_like(states[0]), (1, 6)))
+        outputs, *states = walk(sequences, initial_state=states, mask=mask)
+        return outputs, *states[-2:]
+
+    def _with_initial_state_before_first_step(self, states, initial, mask):
+        """Put the initial state where Keras's loop, before a row's first step that is not masked, gives zeros."""
+        if mask is None:
+            return states
+        begun = ops.cumsum(ops.cast(self._in_walking_order(mask), "int32"), axis=1) > 0  # (B, T)
+        return ops.where(begun[..., None], states, initial[:, None])
+
+    def gates(self, sequences, initial_state=None, mask=None):
+        r"""Every gate and state at every step, without dropout.
+
+        >>> g = layer.gates(x)
+        >>> np.array_equal(g.output * ops.tanh(g.cell), layer(x))  # h_t = o_t ⊙ tanh(c_t), with return_sequences
+        True
+
+        At a masked step nothing happens, and the gates say so: :math:`f_t = 1`, :math:`i_t = \tilde c_t = o_t = 0`,
+        while `cell` and `hidden` show the state that is handed on. With `go_backwards` time runs as the layer walks.
+
+        Args:
+            sequences: `(batch, time, features)`.
+            initial_state: `[hidden, cell]`, each `(batch, units)`; zeros by default.
+            mask: boolean `(batch, time)`.
+
+        Returns:
+            `Gates`, each `(batch, time, units)`; `hidden` equals the layer's output with `return_sequences`.
+        """
+        sequences = ops.cast(sequences, self.compute_dtype)
+        if not self.built:
+            self.build(sequences.shape)
+        if initial_state is None:
+            initial_state = self.cell.get_initial_state(ops.shape(sequences)[0])
+        initial_state = [ops.cast(state, self.compute_dtype) for state in initial_state]
+        if self._fast_path_applies():
+            from nlp_lstm import lstm_tensorflow
+
+            trace = lstm_tensorflow.trace_sequence(*self._time_major(sequences, initial_state, mask))
+            by_step = [*ops.split(trace.gates, 4, axis=-1), trace.cell[1:], trace.hidden[1:]]
+            i, f, c_tilde, o, c, h = (ops.transpose(part, (1, 0, 2)) for part in by_step)
+        else:
+            outputs, _, _ = self._walk(sequences, initial_state, mask, None, gates_too=True)
+            i, f, c_tilde, o, c, h = ops.split(outputs, 6, axis=-1)
+            h = self._with_initial_state_before_first_step(h, initial_state[0], mask)
+            c = self._with_initial_state_before_first_step(c, initial_state[1], mask)
+        if mask is not None:
+            taken = ops.cast(self._in_walking_order(mask), "bool")[..., None]  # (B, T, 1)
+            i, c_tilde, o = (ops.where(taken, gate, ops.zeros_like(gate)) for gate in (i, c_tilde, o))
+            f = ops.where(taken, f, ops.ones_like(f))
+        return Gates(i, f, c_tilde, o, c, h)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["cell"]  # its settings are this layer's arguments
+        cell_config = self.cell.get_config()
+        for key in ("name", "trainable", "dtype"):
+            cell_config.pop(key, None)
+        return {
+            **config,
+            **cell_config,
+            "activity_regularizer": keras.regularizers.serialize(self.activity_regularizer),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)

@@ -1,0 +1,105 @@
+"""The sentiment classifier: what the two directions saw, pooled over the text, and one linear unit."""
+
+import keras
+from keras import ops
+
+from nlp_lstm.models.encoder import BidirectionalEncoder
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class SentimentClassifier(keras.Model):
+    r"""P(positive) of texts given as token ids.
+
+    >>> classifier = SentimentClassifier(BidirectionalEncoder(1000, 16, 8))
+    >>> classifier(np.array([[5, 7, 9, 0]])).shape
+    TensorShape([1])
+
+    With :math:`s_t = [\overrightarrow{h}_t\; \overleftarrow{h}_t]` and the :math:`n` tokens of a text,
+
+    .. math:: \text{logit} = w_\text{max} \cdot \max_t s_t + w_\text{mean} \cdot \tfrac{1}{n} \sum_t s_t + b .
+
+    Nothing stands between the pooling (Howard and Ruder 2018) and the logit, so each token's share of it can be told
+    exactly (`explain`).
+
+    Args:
+        encoder: the embedding and the two LSTMs.
+        dropout: rate at which pooled features are dropped in training.
+        seed: seed of that dropout and of the initial weights.
+    """
+
+    def __init__(self, encoder: BidirectionalEncoder, dropout=0.0, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.pooled_dropout = keras.layers.Dropout(dropout, seed=seed)
+        self.head = keras.layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(seed), name="head")
+
+    def build(self, input_shape):
+        self.encoder.build(input_shape)
+        width = 4 * self.encoder.settings["units"]
+        self.pooled_dropout.build((None, width))
+        self.head.build((None, width))
+        self.built = True
+
+    def call(self, ids, training=False):
+        """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
+        states = ops.concatenate(self.encoder(ids, training=training), axis=-1)  # (B, T, 2U)
+        return self._logits(states, self._mask(ids), training)
+
+    @staticmethod
+    def _mask(ids):
+        return ops.not_equal(ids, 0)[..., None]  # (B, T, 1)
+
+    def _logits(self, states, mask, training=False):
+        weights = ops.cast(mask, states.dtype)
+        length = ops.maximum(ops.sum(weights, axis=1), 1.0)  # (B, 1)
+        maximum = ops.max(self._without_padding(states, mask), axis=1)  # (B, 2U)
+        mean = ops.sum(states * weights, axis=1) / length
+        pooled = self.pooled_dropout(ops.concatenate([maximum, mean], axis=-1), training=training)
+        return ops.cast(self.head(pooled)[:, 0], "float32")
+
+    @staticmethod
+    def _without_padding(states, mask):
+        # Hidden states lie above -1, so padding cannot win; a text of padding alone pools to -1 and stays finite.
+        return ops.where(mask, states, -ops.ones_like(states))
+
+    def explain(self, ids):
+        r"""What each token did to the logit, and what the gates did at each token.
+
+        >>> logits, polarity, (forward, backward) = classifier.explain(ids)
+        >>> np.allclose(polarity.sum(axis=1) + classifier.head.bias, logits)
+        True
+
+        .. math:: p_t = \tfrac{1}{n} w_\text{mean} \cdot s_t + \sum_u w_{\text{max},u}\, s_{t,u}\,
+            [\,t = \operatorname{arg\,max}_\tau s_{\tau,u}\,]
+
+        as class activation maps have it for convolutions (Zhou et al. 2016).
+
+        Args:
+            ids: token ids `(batch, time)`, 0 being padding.
+
+        Returns:
+            The logits `(batch,)`; each token's share of them `(batch, time)`, which with the head's bias add up to
+            them; and the `Gates` of both directions, `(batch, time, units)` in the order of the text.
+        """
+        gates = self.encoder.gates(ids)
+        states = ops.concatenate([direction.hidden for direction in gates], axis=-1)
+        mask = self._mask(ids)
+        w_max, w_mean = ops.split(ops.convert_to_tensor(self.head.kernel)[:, 0], 2)
+        weights = ops.cast(mask, states.dtype)
+        length = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
+        highest = ops.argmax(self._without_padding(states, mask), axis=1)  # (B, 2U), the first token on a tie
+        steps = ops.arange(ops.shape(ids)[1], dtype="int32")[None, :, None]
+        is_highest = ops.cast(ops.equal(steps, ops.cast(highest, "int32")[:, None]), states.dtype)
+        polarity = ops.sum(states * weights * (w_mean / length + w_max * is_highest), axis=-1)
+        return self._logits(states, mask), polarity, gates
+
+    def get_config(self):
+        return {
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "dropout": self.pooled_dropout.rate,
+            "seed": self.pooled_dropout.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})

@@ -1,0 +1,104 @@
+"""Token ids to contextual states: an embedding and an LSTM in each direction."""
+
+import keras
+from keras import ops
+
+from nlp_lstm.lstm import LSTM, Gates
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class BidirectionalEncoder(keras.layers.Layer):
+    """Embed tokens and run one LSTM forwards and one backwards over them (Graves and Schmidhuber 2005).
+
+    >>> encoder = BidirectionalEncoder(vocabulary_size=1000, embedding_size=16, units=8)
+    >>> forward, backward = encoder(np.array([[5, 7, 9, 0]]))
+    >>> forward.shape, backward.shape
+    (TensorShape([1, 4, 8]), TensorShape([1, 4, 8]))
+
+    The two directions stay apart, so that they can be trained as two language models first. Id 0 is padding: the state
+    passes it unchanged, whatever stands behind it.
+
+    Args:
+        vocabulary_size: number of token ids.
+        embedding_size: width of the embedding.
+        units: width of each LSTM.
+        word_dropout: rate at which whole tokens lose their embedding in training.
+        dropout: rate at which embedding features are dropped, the same ones in the whole text.
+        recurrent_dropout: rate at which features of the hidden state are dropped, the same ones in the whole text.
+        seed: seed of the initial weights and the dropout masks.
+        embedding_dtype: dtype the embedding is stored in, such as `float16` to halve a model that is only run.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        embedding_size,
+        units,
+        word_dropout=0.0,
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        seed=None,
+        embedding_dtype=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.settings = {
+            "vocabulary_size": vocabulary_size,
+            "embedding_size": embedding_size,
+            "units": units,
+            "word_dropout": word_dropout,
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "seed": seed,
+            "embedding_dtype": embedding_dtype,
+        }
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size,
+            embedding_size,
+            embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=seed),
+            name="embedding",
+            dtype=embedding_dtype,
+        )
+        self.word_dropout = keras.layers.Dropout(word_dropout, noise_shape=(None, None, 1), seed=seed)
+
+        def lstm(offset, **kwargs):
+            return LSTM(
+                units,
+                return_sequences=True,
+                dropout=dropout,
+                recurrent_dropout=recurrent_dropout,
+                kernel_initializer=keras.initializers.GlorotUniform(None if seed is None else seed + offset),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=None if seed is None else seed + offset),
+                seed=None if seed is None else seed + offset,
+                **kwargs,
+            )
+
+        self.forward_lstm = lstm(1, name="forward_lstm")
+        self.backward_lstm = lstm(2, name="backward_lstm", go_backwards=True)
+
+    def build(self, input_shape):
+        self.embedding.build(input_shape)
+        embedded_shape = (*input_shape, self.settings["embedding_size"])
+        self.word_dropout.build(embedded_shape)
+        self.forward_lstm.build(embedded_shape)
+        self.backward_lstm.build(embedded_shape)
+
+    def call(self, ids, training=False):
+        mask = ops.not_equal(ids, 0)  # (B, T)
+        embedded = self.word_dropout(self._embed(ids), training=training)  # (B, T, D)
+        forward = self.forward_lstm(embedded, mask=mask, training=training)  # (B, T, U)
+        backward = self.backward_lstm(embedded, mask=mask, training=training)
+        return forward, ops.flip(backward, axis=1)  # the layer gives them in the order of its walk
+
+    def _embed(self, ids):
+        return ops.cast(self.embedding(ids), self.compute_dtype)
+
+    def gates(self, ids) -> tuple[Gates, Gates]:
+        """The gates and states of both directions, each `(batch, time, units)` in the order of the text."""
+        mask = ops.not_equal(ids, 0)
+        embedded = self._embed(ids)
+        backward = self.backward_lstm.gates(embedded, mask=mask)
+        return self.forward_lstm.gates(embedded, mask=mask), Gates(*(ops.flip(gate, axis=1) for gate in backward))
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}

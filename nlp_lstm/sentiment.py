@@ -1,0 +1,296 @@
+"""Sentiment analysis: the settings of a run, and training from texts to a run folder."""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from nlp_lstm import batches, datasets
+from nlp_lstm.datasets.records import LabelledText
+from nlp_lstm.errors import UserError
+from nlp_lstm.files import atomic_path
+from nlp_lstm.models.classifier import SentimentClassifier
+from nlp_lstm.models.encoder import BidirectionalEncoder
+from nlp_lstm.models.pretraining import BidirectionalLanguageModel
+from nlp_lstm.training import RunFolder, Stage, train_stage
+from nlp_lstm.vocabulary import Vocabulary
+
+TASK = "sentiment"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a sentiment classifier is built and trained; each is a flag of `train`.
+
+    Raises:
+        UserError: if a value is out of its range.
+    """
+
+    seed: int = 0
+    "Settles the weights, the order of the texts and every dropout mask."
+    validation_fraction: float = 0.1
+    "Share of the training split, cut film by film, that chooses the best epoch."
+    vocabulary_size: int = 30_000
+    "Most tokens to know, three special ones counted in."
+    least_count: int = 2
+    "A token seen fewer times in training text is unknown."
+    embedding_size: int = 128
+    "Width of the token embedding."
+    units: int = 256
+    "Width of the LSTM in each direction."
+    word_dropout: float = 0.1
+    "Rate at which whole tokens are dropped."
+    dropout: float = 0.2
+    "Rate at which embedding features are dropped."
+    recurrent_dropout: float = 0.0
+    "Rate at which features of the hidden state are dropped between steps."
+    pooled_dropout: float = 0.5
+    "Rate at which pooled features are dropped before the last layer."
+    pretraining_epochs: int = 10
+    "Epochs of language modelling on all training text before any label is used; 0 for none."
+    pretraining_passes: float = 1.0
+    "How often those epochs together go over the text."
+    pretraining_learning_rate: float = 0.002
+    "Adam's rate at the start of pre-training; it falls to a twentieth."
+    pretraining_batch_size: int = 128
+    "Windows in a batch of pre-training."
+    window: int = 80
+    "Tokens in a window of pre-training."
+    samples: int = 512
+    "Wrong tokens drawn for each batch of pre-training."
+    epochs: int = 5
+    "Most epochs of training with labels."
+    patience: int = 2
+    "Stop after so many epochs without a better validation accuracy."
+    learning_rate: float = 0.001
+    "Adam's rate at the start of training; it falls to a twentieth."
+    tokens_per_batch: int = 12_800
+    "Tokens, padding counted in, in a batch of training."
+    longest_training_text: int = 400
+    "A longer text is cut, each epoch, to a random stretch of so many tokens."
+    clip_norm: float = 1.0
+    "Largest norm of the gradient."
+    final_rate_share: float = 0.05
+    "The learning rate ends at this share of where it starts."
+
+    def __post_init__(self):
+        for names, accepts, expected in _RANGES:
+            for name in names.split():
+                value = getattr(self, name)
+                if not accepts(value):  # nor is NaN accepted, which compares false
+                    raise UserError(f"--{name.replace('_', '-')} is {value}: expected {expected}")
+
+
+_RANGES: list[tuple[str, Callable[[float], bool], str]] = [
+    ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
+    ("vocabulary_size", lambda value: value >= 4, "at least 4"),
+    ("window", lambda value: value >= 2, "at least 2"),
+    ("pretraining_epochs", lambda value: value >= 0, "at least 0"),
+    (
+        "least_count embedding_size units pretraining_batch_size samples epochs patience tokens_per_batch "
+        "longest_training_text",
+        lambda value: value >= 1,
+        "at least 1",
+    ),
+    (
+        "validation_fraction word_dropout dropout recurrent_dropout pooled_dropout",
+        lambda value: 0 <= value < 1,
+        "at least 0 and less than 1",
+    ),
+    (
+        "pretraining_passes pretraining_learning_rate learning_rate clip_norm",
+        lambda value: 0 < value < math.inf,
+        "a finite number above 0",
+    ),
+    ("final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
+]
+
+
+def build_encoder(settings: Settings, vocabulary_size: int, **options) -> BidirectionalEncoder:
+    """The encoder that the settings describe, with further options of its own such as dropout rates."""
+    return BidirectionalEncoder(vocabulary_size, settings.embedding_size, settings.units, seed=settings.seed, **options)
+
+
+def build_classifier(
+    settings: Settings, vocabulary_size: int, embedding_dtype: str | None = None
+) -> SentimentClassifier:
+    """The classifier that the settings describe, its weights drawn."""
+    encoder = build_encoder(
+        settings,
+        vocabulary_size,
+        word_dropout=settings.word_dropout,
+        dropout=settings.dropout,
+        recurrent_dropout=settings.recurrent_dropout,
+        embedding_dtype=embedding_dtype,
+    )
+    classifier = SentimentClassifier(encoder, settings.pooled_dropout, seed=settings.seed)
+    classifier.build((None, None))
+    return classifier
+
+
+def train(source: str, run: RunFolder, settings: Settings) -> None:
+    """Train on a source and leave the best classifier in the run folder; goes on where an earlier call was stopped."""
+    keras.utils.set_random_seed(settings.seed)
+    splits = datasets.load(
+        source,
+        ["train", "validation", "unlabelled"],
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
+    )
+    # Only now, so that a source that cannot be read leaves no run folder behind.
+    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)})
+    pretraining_texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
+    vocabulary = _run_vocabulary(run, pretraining_texts, settings)
+    classifier = build_classifier(settings, len(vocabulary))
+    print(
+        f"{len(splits['train'])} texts to train on, {len(splits['validation'])} for validation, "
+        f"{len(splits['unlabelled'])} without labels; {len(vocabulary)} tokens, {classifier.count_params()} weights",
+        file=sys.stderr,
+    )
+    if settings.pretraining_epochs:
+        # A pass or two over so much text cannot be learnt by heart, so this encoder goes without dropout.
+        encoder = build_encoder(settings, len(vocabulary))
+        _pretrain(encoder, batches.token_ids(pretraining_texts, vocabulary), run, settings)
+        classifier.encoder.set_weights(encoder.get_weights())
+    _train_with_labels(classifier, splits["train"], splits["validation"], vocabulary, run, settings)
+    # What is shipped stores the embedding in half precision. Rounded here, run and export hold the same numbers.
+    embedding = classifier.encoder.embedding.embeddings
+    embedding.assign(keras.ops.convert_to_numpy(embedding).astype(np.float16).astype(np.float32))
+    with atomic_path(run.model_weights) as path:
+        classifier.save_weights(path)
+
+
+def load_run(run: RunFolder) -> tuple[SentimentClassifier, Vocabulary, Settings]:
+    """The trained classifier of a run, as it is shipped, with its vocabulary and settings.
+
+    Raises:
+        UserError: if the folder holds no finished training run of a sentiment classifier.
+    """
+    config = run.config()
+    if config.get("task") != TASK:
+        raise UserError(f"'{run.path}' is no run of a sentiment classifier: name one with --run")
+    if not run.model_weights.exists():
+        raise UserError(f"the run in '{run.path}' is not finished: start its train command again to go on with it")
+    try:
+        settings = Settings(**{field.name: config[field.name] for field in dataclasses.fields(Settings)})
+        vocabulary = Vocabulary.load(run.path / "vocabulary.txt")
+        classifier = build_classifier(settings, len(vocabulary), embedding_dtype="float16")
+        classifier.load_weights(run.model_weights)
+    except Exception as error:  # Keras and h5py raise half a dozen kinds for a damaged file
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(
+            f"the run in '{run.path}' is damaged or from another version ({type(error).__name__}: {reason}): "
+            "train again in a new folder"
+        ) from None
+    return classifier, vocabulary, settings
+
+
+def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings) -> Vocabulary:
+    path = run.path / "vocabulary.txt"
+    if not path.exists():
+        vocabulary = batches.build_vocabulary(texts, settings.vocabulary_size, settings.least_count)
+        with atomic_path(path) as scratch:
+            vocabulary.save(scratch)
+    return Vocabulary.load(path)
+
+
+def _optimizer(learning_rate: float, steps: int, settings: Settings) -> keras.optimizers.Optimizer:
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps - steps // 20),
+        alpha=settings.final_rate_share,
+        warmup_target=learning_rate,
+        warmup_steps=max(1, steps // 20),
+    )
+    return keras.optimizers.Adam(schedule, global_clipnorm=settings.clip_norm)
+
+
+def _pretrain(encoder, ids: list[np.ndarray], run: RunFolder, settings: Settings) -> None:
+    """Pre-train the encoder as two language models."""
+    model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
+    model.build((None, settings.window))
+    held_out = [text for index, text in enumerate(ids) if index % 100 == 0]
+    training = [text for index, text in enumerate(ids) if index % 100]
+    size = settings.pretraining_batch_size
+    validation = batches.running_windows(held_out, settings.window, (settings.seed,))
+    # A pass that does not begin with its run's first id has one window less than fit into the run.
+    windows_in_pass = max(1, sum(len(text) for text in training) // settings.window - 1)
+    steps = max(1, round(windows_in_pass * settings.pretraining_passes / settings.pretraining_epochs / size))
+    passes: dict[int, np.ndarray] = {}
+
+    def epoch_windows(epoch):
+        """Pass after pass over the text, as many windows an epoch as make up the passes asked for."""
+        start = (epoch - 1) * steps * size
+        rows: list[np.ndarray] = []
+        while len(rows) < steps * size:
+            number, offset = divmod(start + len(rows), windows_in_pass)
+            if number not in passes:
+                passes.clear()
+                passes[number] = batches.running_windows(training, settings.window, (settings.seed, number))
+            rows.extend(passes[number][offset : offset + steps * size - len(rows)])
+        return np.stack(rows)
+
+    def dataset(windows):
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices((windows, np.zeros(len(windows), np.float32))).batch(size).prefetch(2)
+
+    model.compile(
+        _optimizer(settings.pretraining_learning_rate, steps * settings.pretraining_epochs, settings),
+        loss=mean_of_outputs,
+        jit_compile=False,
+    )
+    train_stage(
+        model,
+        Stage(
+            "pretraining",
+            settings.pretraining_epochs,
+            lambda epoch: dataset(epoch_windows(epoch)),
+            dataset(validation),
+            monitor="val_loss",
+        ),
+        run,
+    )
+
+
+def mean_of_outputs(_, losses):
+    """The loss of a model whose outputs are its losses."""
+    return keras.ops.mean(losses)
+
+
+def _train_with_labels(classifier, training: list[LabelledText], validation, vocabulary, run, settings) -> None:
+    ids = batches.token_ids([record.text for record in training], vocabulary)
+    labels = [record.label for record in training]
+
+    def epoch_batches(epoch):
+        return batches.bucketed_batches(
+            ids, labels, settings.tokens_per_batch, settings.longest_training_text, (settings.seed, epoch)
+        )
+
+    steps = sum(1 for _ in epoch_batches(1))
+    classifier.compile(
+        _optimizer(settings.learning_rate, steps * settings.epochs, settings),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+        jit_compile=False,
+    )
+    validation_ids = batches.token_ids([record.text for record in validation], vocabulary)
+    validation_batches = batches.bucketed_batches(
+        validation_ids, [record.label for record in validation], 4 * settings.tokens_per_batch, 1024, (0,)
+    )
+    train_stage(
+        classifier,
+        Stage(
+            "training",
+            settings.epochs,
+            epoch_batches,
+            validation_batches,
+            monitor="val_accuracy",
+            higher_is_better=True,
+            patience=settings.patience,
+        ),
+        run,
+    )

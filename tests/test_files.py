@@ -1,0 +1,136 @@
+"""Writing beside the target and renaming: whole or not at all, and nothing left lying about."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nlp_lstm.files import atomic_path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def names_of_children(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_file(target, error=None):
+    with atomic_path(target) as path:
+        path.write_text("half")
+        if error:
+            raise error
+
+
+def write_folder(target, error=None):
+    with atomic_path(target) as path:
+        path.mkdir()
+        (path / "half").write_text("x")
+        if error:
+            raise error
+
+
+def test_a_file(tmp_path):
+    target = tmp_path / "config.json"
+    with atomic_path(target) as path:
+        path.write_text("new")
+        assert not target.exists()
+        assert path != target
+        assert path.suffix == ".json"
+        assert os.stat(path).st_dev == os.stat(tmp_path).st_dev
+        (debris,) = names_of_children(tmp_path)
+        assert debris.startswith(".")
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["config.json"]
+
+
+def test_parents_are_made(tmp_path):
+    with atomic_path(tmp_path / "a" / "b" / "c.txt") as path:
+        path.write_text("x")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x"
+
+
+def test_a_string_will_do(tmp_path):
+    with atomic_path(str(tmp_path / "a.txt")) as path:
+        assert isinstance(path, Path)
+        path.write_text("x")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_file_replaces_a_file(tmp_path):
+    target = tmp_path / "config.json"
+    target.write_text("old")
+    with atomic_path(target) as path:
+        path.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["config.json"]
+
+
+def test_a_folder(tmp_path):
+    target = tmp_path / "models" / "1"
+    with atomic_path(target) as path:
+        path.mkdir()
+        (path / "saved_model.pb").write_bytes(b"x")
+        assert not target.exists()
+        assert not [name for name in names_of_children(tmp_path / "models") if name.isdecimal()]
+    assert names(tmp_path) == ["1", "models", "saved_model.pb"]
+
+
+def test_a_folder_replaces_an_empty_folder(tmp_path):
+    target = tmp_path / "1"
+    target.mkdir()
+    with atomic_path(target) as path:
+        path.mkdir()
+        (path / "a").write_text("x")
+    assert names(tmp_path) == ["1", "a"]
+
+
+def test_a_folder_does_not_replace_a_full_one(tmp_path):
+    target = tmp_path / "1"
+    target.mkdir()
+    (target / "old").write_text("x")
+    with pytest.raises(OSError, match="not empty"):
+        write_folder(target)
+    assert names(tmp_path) == ["1", "old"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("folder", [False, True])
+def test_an_error_leaves_the_target_and_no_debris(tmp_path, error, folder):
+    target = tmp_path / "target.txt"
+    target.write_text("old")
+    with pytest.raises(error):
+        (write_folder if folder else write_file)(target, error)
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["target.txt"]
+
+
+def test_an_error_makes_no_target(tmp_path):
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "target.txt"):
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+def test_writing_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "target.txt"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_kill_leaves_the_target(tmp_path):
+    target = tmp_path / "target.txt"
+    target.write_text("old")
+    script = (
+        "import os, signal, sys; from nlp_lstm.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path:\n"
+        "    path.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    root = Path(__file__).parents[1]
+    killed = subprocess.run([sys.executable, "-c", script, str(target)], cwd=root, check=False)
+    assert killed.returncode == -9
+    assert target.read_text() == "old"
+    assert all(name.startswith(".") for name in names_of_children(tmp_path) if name != "target.txt")
