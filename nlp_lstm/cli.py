@@ -45,6 +45,7 @@ def run(app: App, arguments: list[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, and no text must fail in a terminal's encoding
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    app.suppress_keyboard_interrupt = False  # cyclopts would leave without a word
     try:
         app(arguments, print_error=False, exit_on_error=False, result_action="return_none")
         print(end="", flush=True)  # a pipe closed by its reader is met here and not when Python ends

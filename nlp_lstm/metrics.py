@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import metrics as sklearn_metrics
 
+from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 
 LENGTH_BUCKETS = (100, 200, 300, 400, 600, 1000)
@@ -27,9 +28,14 @@ def binary_classification(labels: ArrayLike, scores: ArrayLike, lengths: ArrayLi
     Returns:
         `examples`, `accuracy`, `precision`, `recall`, `f1` (of the positive class), `roc_auc`,
         `expected_calibration_error` (Guo et al. 2017, 15 equal bins of the confidence in the label given) and
-        `accuracy_by_length`, whose entries tell `tokens` ("1-100"), `examples` and `accuracy`.
+        `accuracy_by_length`, whose entries tell `tokens` ("0-100"), `examples` and `accuracy`.
+
+    Raises:
+        UserError: if a label does not occur.
     """
     truth, score, length = np.asarray(labels), np.asarray(scores, np.float64), np.asarray(lengths)
+    if set(truth.tolist()) != {0, 1}:
+        raise UserError(f"the labels are all of {sorted(set(truth.tolist()))}: judge on texts of both, 0 and 1")
     predicted = (score > 0.5).astype(int)
     precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
         truth, predicted, average="binary", zero_division=0.0
@@ -70,7 +76,7 @@ def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int =
 
 def _accuracy_by_length(correct, length):
     rows = []
-    low = 0
+    low = -1  # a text may have no token
     for high in (*LENGTH_BUCKETS, None):
         inside = (length > low) & (length <= high) if high else length > low
         if inside.any():

@@ -39,7 +39,10 @@ class RunFolder:
         """Make the folder and keep the settings; refuse a folder that holds a run with others."""
         try:
             if not self.config_path.exists():
-                if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                # Hidden names are what a kill left of a start before this one.
+                if self.path.exists() and not (
+                    self.path.is_dir() and all(path.name.startswith(".") for path in self.path.iterdir())
+                ):
                     raise UserError(f"'{self.path}' is there already and is no run: name a new folder with --run")
                 with atomic_path(self.config_path) as path:
                     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,431 @@
+"""Stages of epochs: what a run folder holds, which weights are kept, and going on after a stop."""
+
+import json
+import math
+import os
+
+import keras
+import matplotlib.image
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nlp_lstm import training
+from nlp_lstm.errors import UserError
+from nlp_lstm.training import RunFolder, Stage, reseed, train_stage
+
+TIMES = ("seconds", "cpu_seconds")
+
+
+def started(path, **config):
+    run = RunFolder(path)
+    run.start(config)
+    return run
+
+
+def without_times(rows):
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+class Follower:
+    """A model of one weight that is, after each epoch, exactly what the list says.
+
+    On one example with the input 1 the gradient of the squared error is 2 (w - target), so a step of rate 1/2 lands on
+    the target. Validated against 0, the loss of the epoch is the weight's square.
+    """
+
+    def __init__(self, weights):
+        self.weights = weights
+        self.epochs_seen = []
+
+    def model(self):
+        keras.utils.clear_session()
+        inputs = keras.Input((1,))
+        model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(inputs))
+        model.compile(keras.optimizers.SGD(0.5), loss="mse", jit_compile=False)
+        return model
+
+    def batches(self, epoch):
+        self.epochs_seen.append(epoch)
+        return tf.data.Dataset.from_tensors((np.ones((1, 1)), np.full((1, 1), self.weights[epoch - 1], np.float32)))
+
+    def stage(self, name="follow", **options):
+        nothing = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.zeros((1, 1))))
+        options = {"epochs": len(self.weights), "monitor": "val_loss", **options}
+        return Stage(name, options.pop("epochs"), self.batches, options.pop("validation", nothing), **options)
+
+    def train(self, run, **options):
+        model = self.model()
+        train_stage(model, self.stage(**options), run, verbose=False)
+        return float(model.get_weights()[0][0, 0])
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Most of the time of so small a stage goes into its plots."""
+    monkeypatch.setattr(training, "draw_curves", lambda run: None)
+    monkeypatch.setattr(training, "write_events", lambda run, row: None)
+
+
+class TestOneStage:
+    @pytest.fixture(scope="class")
+    def run(self, tmp_path_factory):
+        run = started(tmp_path_factory.mktemp("runs") / "run", seed=0)
+        assert Follower([3.0, -1.0, 2.0]).train(run) == -1.0
+        return run
+
+    def test_metrics_have_a_line_an_epoch(self, run):
+        rows = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+        assert [(row["stage"], row["epoch"]) for row in rows] == [("follow", 1), ("follow", 2), ("follow", 3)]
+        assert [row["loss"] for row in rows] == [9.0, 16.0, 9.0]
+        assert [row["val_loss"] for row in rows] == [9.0, 1.0, 4.0]
+        assert all(row[key] >= 0 for row in rows for key in TIMES)
+        assert run.metrics() == rows
+
+    def test_the_best_weights_and_the_last_state_are_kept(self, run):
+        assert sorted(path.name for path in run.checkpoints.iterdir()) == [
+            "follow-0003.weights.h5",
+            "follow-best.weights.h5",
+        ]
+        model = Follower([0.0]).model()
+        for path, expected in ((run.best_weights("follow"), -1.0), (run.checkpoints / "follow-0003.weights.h5", 2.0)):
+            model.load_weights(path)
+            assert model.get_weights()[0][0, 0] == expected
+
+    def test_curves_are_a_picture(self, run):
+        height, width, _ = matplotlib.image.imread(run.path / "curves.png").shape
+        assert height > 100
+        assert width > 100
+
+    def test_events_hold_the_metrics(self, run):
+        found = {}
+        for path in sorted((run.path / "tensorboard" / "follow").iterdir()):
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                event = tf.compat.v1.Event.FromString(record)
+                for value in event.summary.value:
+                    found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+        for row in run.metrics():
+            for key in ("loss", "val_loss", "seconds"):
+                assert found[key, row["epoch"]] == pytest.approx(row[key])
+
+    def test_nothing_else_is_left_in_the_folder(self, run):
+        assert sorted(path.name for path in run.path.iterdir()) == [
+            "checkpoints",
+            "config.json",
+            "curves.png",
+            "metrics.jsonl",
+            "tensorboard",
+        ]
+
+    def test_a_finished_stage_only_gives_its_best_weights(self, run):
+        before = run.metrics_path.read_bytes()
+        follower = Follower([3.0, -1.0, 2.0])
+        assert follower.train(run) == -1.0
+        assert follower.epochs_seen == []
+        assert run.metrics_path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_monitor_may_be_better_when_higher(tmp_path):
+    run = started(tmp_path / "run")
+    assert Follower([1.0, 3.0, -2.0]).train(run, higher_is_better=True) == 3.0
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_of_equal_epochs_the_first_is_best(tmp_path):
+    run = started(tmp_path / "run")
+    assert Follower([1.0, -1.0]).train(run) == 1.0
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_patience(tmp_path):
+    """Epoch 2 is the best, two without a better one follow, and what would have been better still is never seen."""
+    weights = [3.0, 1.0, 2.0, 1.5, 0.0]
+    follower = Follower(weights)
+    run = started(tmp_path / "run")
+    assert follower.train(run, patience=2) == 1.0
+    assert follower.epochs_seen == [1, 2, 3, 4]
+    assert [row["epoch"] for row in run.metrics()] == [1, 2, 3, 4]
+    follower = Follower(weights)
+    assert follower.train(run, patience=2) == 1.0
+    assert follower.epochs_seen == []
+    follower = Follower(weights)
+    assert follower.train(run, patience=3) == 0.0
+    assert follower.epochs_seen == [5]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_patience_counts_from_the_last_better_epoch(tmp_path):
+    follower = Follower([3.0, 4.0, 2.0, 4.0, 1.0])
+    assert follower.train(started(tmp_path / "run"), patience=2) == 1.0
+    assert follower.epochs_seen == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_stages_stand_side_by_side(tmp_path):
+    run = started(tmp_path / "run")
+    assert Follower([1.0, 2.0]).train(run, name="first") == 1.0
+    assert Follower([3.0]).train(run, name="second") == 3.0
+    assert [(row["stage"], row["epoch"]) for row in run.metrics()] == [("first", 1), ("first", 2), ("second", 1)]
+    assert Follower([1.0, 2.0, 0.0]).train(run, name="first") == 0.0
+    assert sorted((row["stage"], row["epoch"]) for row in run.metrics()) == [
+        ("first", 1),
+        ("first", 2),
+        ("first", 3),
+        ("second", 1),
+    ]
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+class Dropping:
+    """A small network with dropout, so that a step hangs on the weights, the optimizer's state and the masks."""
+
+    def __init__(self, stop_at=(0, 0)):
+        self.stop_at = stop_at
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(24, 5)).astype(np.float32)
+        self.y = np.sin(self.x.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def model(self):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(7)
+        inputs = keras.Input((5,))
+        hidden = keras.layers.Dropout(0.5, seed=1)(keras.layers.Dense(6, activation="tanh")(inputs))
+        model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Dropout(0.2, seed=2)(hidden)))
+        schedule = keras.optimizers.schedules.CosineDecay(0.05, 20)
+        model.compile(keras.optimizers.Adam(schedule, global_clipnorm=1.0), loss="mse", jit_compile=False)
+        return model
+
+    def stage(self):
+        return Stage("drop", 4, self.batches, (self.x, self.y), monitor="val_loss")
+
+    def batches(self, epoch):
+        if self.stop_at == (epoch, 0):
+            raise Stopped
+        signature = tuple(tf.TensorSpec([6, width], tf.float32) for width in (5, 1))
+        dataset = tf.data.Dataset.from_generator(lambda: self.walk(epoch), output_signature=signature)
+        return dataset.apply(tf.data.experimental.assert_cardinality(4))
+
+    def walk(self, epoch):
+        order = np.random.default_rng([0, epoch]).permutation(24)
+        for batch, start in enumerate(range(0, 24, 6), start=1):
+            if self.stop_at == (epoch, batch):
+                raise Stopped
+            yield self.x[order[start : start + 6]], self.y[order[start : start + 6]]
+
+    def train(self, run):
+        model = self.model()
+        train_stage(model, self.stage(), run, verbose=False)
+        return model
+
+
+def last_state(run):
+    """Everything in the last checkpoint: weights, optimizer and seeds."""
+    model = Dropping().model()
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(run.checkpoints / "drop-0004.weights.h5")
+    return [np.asarray(variable) for variable in [*model.variables, *model.optimizer.variables]]
+
+
+@pytest.mark.usefixtures("no_pictures")
+class TestGoingOn:
+    @pytest.fixture(scope="class")
+    def whole(self, tmp_path_factory):
+        run = started(tmp_path_factory.mktemp("whole") / "run")
+        return run, Dropping().train(run).get_weights()
+
+    def check(self, run, weights, whole):
+        whole_run, whole_weights = whole
+        assert without_times(run.metrics()) == without_times(whole_run.metrics())
+        for found, expected in zip(weights, whole_weights, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        for found, expected in zip(last_state(run), last_state(whole_run), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        assert sorted(path.name for path in run.checkpoints.iterdir()) == [
+            "drop-0004.weights.h5",
+            "drop-best.weights.h5",
+        ]
+
+    @pytest.mark.parametrize("stop_at", [(3, 0), (3, 3)])
+    def test_after_a_stop_between_or_in_epochs(self, tmp_path, whole, stop_at):
+        run = started(tmp_path / "run")
+        with pytest.raises((Stopped, tf.errors.OpError)):  # TensorFlow wraps what its input raises
+            Dropping(stop_at).train(run)
+        assert [row["epoch"] for row in run.metrics()] == list(range(1, stop_at[0]))
+        self.check(run, Dropping().train(run).get_weights(), whole)
+
+    def test_after_stops_while_an_epoch_is_recorded(self, tmp_path, whole, monkeypatch):
+        """At each of the files that are written, one after the other."""
+        run = started(tmp_path / "run")
+        real, allowed = training.atomic_path, 0
+
+        def stopping(target):
+            nonlocal allowed
+            if allowed == 0:
+                raise Stopped
+            allowed -= 1
+            return real(target)
+
+        def curves(run):
+            with training.atomic_path(run.path / "curves.png") as path:
+                path.write_bytes(b"")
+
+        monkeypatch.setattr(training, "atomic_path", stopping)
+        monkeypatch.setattr(training, "draw_curves", curves)
+        # An epoch writes its best weights, if they are, metrics, checkpoint and curves.
+        for allowed_here, done in ((1, 0), (2, 0), (3, 1)):
+            allowed = allowed_here
+            with pytest.raises(Stopped):
+                Dropping().train(run)
+            assert (run.checkpoints / "drop-0001.weights.h5").exists() == bool(done)
+        allowed = 1000
+        self.check(run, Dropping().train(run).get_weights(), whole)
+
+    def test_the_runs_can_differ_at_all(self, whole, monkeypatch, tmp_path):
+        """Without putting the seeds where an epoch starts, a run that goes on draws other masks."""
+        monkeypatch.setattr(training, "reseed", lambda model, epoch: None)
+        run = started(tmp_path / "run")
+        other = Dropping().train(run).get_weights()
+        assert not all(np.array_equal(found, expected) for found, expected in zip(other, whole[1], strict=True))
+
+
+def test_reseed_makes_an_epoch_independent_of_earlier_draws():
+    keras.utils.clear_session()
+    model = keras.Sequential([keras.Input((50,)), keras.layers.Dropout(0.5, seed=3), keras.layers.Dropout(0.5, seed=4)])
+    ones = np.ones((2, 50), np.float32)
+
+    def draw(epoch, before):
+        for _ in range(before):
+            model(ones, training=True)
+        reseed(model, epoch)
+        return np.stack([model(ones, training=True) for _ in range(2)])
+
+    first = draw(1, before=0)
+    np.testing.assert_array_equal(draw(1, before=3), first)
+    assert not np.array_equal(draw(2, before=0), first)
+    assert not np.array_equal(first[0], first[1])
+    other = keras.Sequential([keras.Input((50,)), keras.layers.Dropout(0.5, seed=5), keras.layers.Dropout(0.5, seed=4)])
+    reseed(other, 1)
+    assert not np.array_equal(other(ones, training=True), first[0]), "the layer's own seed must still count"
+
+
+@pytest.mark.usefixtures("no_pictures")
+class TestDivergence:
+    @pytest.mark.parametrize(
+        ("weights", "where"),
+        [
+            ([1.0, math.nan, 0.0], "loss became nan at batch 1"),
+            ([1.0, math.inf, 0.0], "loss became inf at batch 1"),
+            # (1.8e19)² is finite, and so is the loss of the batch; what the step makes of the weight is not.
+            ([1.0, 1.8e19, 0.0], "val_loss became inf at the end of epoch 2"),
+        ],
+    )
+    def test_the_last_good_checkpoint_is_kept(self, tmp_path, weights, where):
+        far = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.full((1, 1), -1.8e19 if weights[1] == 1.8e19 else 0.0)))
+        run = started(tmp_path / "run")
+        for _ in range(2):  # a second start comes to the same end
+            with pytest.raises(UserError, match=where) as caught:
+                Follower(weights).train(run, validation=far)
+            assert "\n" not in str(caught.value)
+            assert "--learning-rate" in str(caught.value)
+            assert [row["epoch"] for row in run.metrics()] == [1]
+            assert sorted(path.name for path in run.checkpoints.iterdir()) == [
+                "follow-0001.weights.h5",
+                "follow-best.weights.h5",
+            ]
+        model = Follower(weights).model()
+        model.load_weights(run.best_weights("follow"))
+        assert model.get_weights()[0][0, 0] == 1.0
+
+
+class TestRunFolder:
+    def test_the_same_settings_again(self, tmp_path):
+        config = {"task": "sentiment", "data": "é.csv", "rate": 0.1, "size": None, "on": True}
+        run = started(tmp_path / "a" / "run", **config)
+        before = run.config_path.read_bytes()
+        run.start(dict(reversed(config.items())))
+        assert run.config_path.read_bytes() == before
+        assert run.config() == config
+
+    @pytest.mark.parametrize(
+        ("config", "named"), [({"a": 2, "b": 1}, "(a)"), ({"a": 1}, "(b)"), ({"a": 2, "b": 1, "c": 0}, "(a, c)")]
+    )
+    def test_other_settings_are_refused(self, tmp_path, config, named):
+        run = started(tmp_path / "run", a=1, b=1)
+        with pytest.raises(UserError, match="other settings") as caught:
+            run.start(config)
+        assert named in str(caught.value)
+        assert str(run.path) in str(caught.value)
+        assert "--run" in str(caught.value)
+        assert run.config() == {"a": 1, "b": 1}
+
+    def test_an_empty_folder_will_do(self, tmp_path):
+        (tmp_path / "run").mkdir()
+        assert started(tmp_path / "run", a=1).config() == {"a": 1}
+
+    def test_a_folder_of_something_else_is_refused(self, tmp_path):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "thesis.tex").write_text("x")
+        with pytest.raises(UserError, match="is no run"):
+            started(tmp_path / "run")
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+    def test_a_file_is_refused(self, tmp_path):
+        (tmp_path / "run").write_text("x")
+        with pytest.raises(UserError, match="is no run"):
+            started(tmp_path / "run")
+        with pytest.raises(UserError, match="cannot write the run folder"):
+            started(tmp_path / "run" / "below")
+        assert (tmp_path / "run").read_text() == "x"
+
+    def test_a_name_too_long_is_refused(self, tmp_path):
+        with pytest.raises(UserError, match="name another with --run"):
+            started(tmp_path / ("x" * 300))
+
+    def test_what_cannot_be_written_is_refused(self, tmp_path, monkeypatch):
+        """By a stand-in, since root may write anywhere."""
+
+        def refuse(*_args, **_options):
+            raise PermissionError(13, os.strerror(13))
+
+        monkeypatch.setattr("tempfile.mkdtemp", refuse)
+        with pytest.raises(UserError, match=r"cannot write the run folder '.*run' \(Permission denied\)") as caught:
+            started(tmp_path / "run")
+        assert "\n" not in str(caught.value)
+
+    def test_what_cannot_be_looked_at_is_refused(self, tmp_path, monkeypatch):
+        def refuse(*_args, **_options):
+            raise PermissionError(13, os.strerror(13))
+
+        monkeypatch.setattr("pathlib.Path.exists", refuse)
+        with pytest.raises(UserError, match="Permission denied"):
+            started(tmp_path / "run")
+
+    @pytest.mark.parametrize("content", [None, "", "{", "\x00", b"\xff"])
+    def test_a_folder_that_is_no_run_has_no_settings(self, tmp_path, content):
+        if content is not None:
+            (tmp_path / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(UserError, match="no training run"):
+            RunFolder(tmp_path).config()
+
+    def test_a_half_written_last_line_is_left_out(self, tmp_path):
+        run = started(tmp_path / "run")
+        assert run.metrics() == []
+        rows = [{"stage": "é", "epoch": 1, "loss": 0.1}, {"stage": "é", "epoch": 2, "loss": 1e-300}]
+        run.write_metrics(rows)
+        assert run.metrics() == rows
+        whole = run.metrics_path.read_bytes()
+        for cut in range(1, len(whole.splitlines(keepends=True)[1]) + 1):
+            run.metrics_path.write_bytes(whole[:-cut])
+            assert run.metrics() == rows[:1]
+
+    def test_a_half_written_last_line_does_not_stop_training(self, tmp_path):
+        run = started(tmp_path / "run")
+        Follower([3.0, 1.0]).train(run)
+        with run.metrics_path.open("a") as file:
+            file.write('{"stage": "follow", "ep')
+        assert Follower([3.0, 1.0, 2.0]).train(run) == 1.0
+        assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
