@@ -32,9 +32,10 @@ def _per_gate(i, f, c, o, units, dtype):
 
 
 def _activate(z):
-    """The activations of `z` `(B, 4U)`, gate by gate."""
-    z_i, z_f, z_c, z_o = tf.split(z, 4, axis=-1)
-    return tf.concat([tf.sigmoid(z_i), tf.sigmoid(z_f), tf.tanh(z_c), tf.sigmoid(z_o)], axis=-1)
+    """The activations of `z` `(B, 4U)`: all gates side by side, and one by one."""
+    z_i, z_f, z_c, z_o = tf.split(z, 4, axis=-1)  # each (B, U)
+    gates = (tf.sigmoid(z_i), tf.sigmoid(z_f), tf.tanh(z_c), tf.sigmoid(z_o))
+    return tf.concat(gates, axis=-1), gates
 
 
 def _activate_all_at_once(z):
@@ -43,41 +44,44 @@ def _activate_all_at_once(z):
     XLA makes a single vector loop of it. Its logistic needs an exponential and a division where its tanh is a short
     polynomial, and a concatenation inside its loop costs a branch an element.
     """
-    units = z.shape[-1] // 4
-    scale = _per_gate(0.5, 0.5, 1.0, 0.5, units, z.dtype)
-    return tf.tanh(z * scale) * scale + (1.0 - scale)
+    scale = _per_gate(0.5, 0.5, 1.0, 0.5, z.shape[-1] // 4, z.dtype)
+    gates = tf.tanh(z * scale) * scale + (1.0 - scale)
+    return gates, tf.split(gates, 4, axis=-1)
 
 
-def _forward(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_mask, activate=_activate):
-    steps, batch = tf.shape(x)[0], tf.shape(x)[1]
-    units = U.shape[0]
+def _project(x, W, b):
+    """The input product of all steps, `(T, B, 4U)`."""
     # A product of two matrices: a batched one would have a batched gradient, D * 4U numbers for every step.
     projected = tf.matmul(tf.reshape(x, [-1, W.shape[0]]), W)
     if b is not None:
         projected = tf.nn.bias_add(projected, b)
-    projected = tf.reshape(projected, [steps, batch, 4 * units])
+    return tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], W.shape[1]])
+
+
+def _step(projected, h, c, U, mask, recurrent_dropout_mask, activate):
+    dropped = h if recurrent_dropout_mask is None else h * recurrent_dropout_mask
+    gates, (i, f, c_tilde, o) = activate(projected + tf.matmul(dropped, U))
+    new_c = f * c + i * c_tilde
+    new_h = o * tf.tanh(new_c)
+    if mask is not None:
+        new_c = tf.where(mask, new_c, c)
+        new_h = tf.where(mask, new_h, h)
+    return gates, new_h, new_c
+
+
+def _forward(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_mask, activate=_activate):
+    """The recurrence with all that the gradient needs: a `Trace`."""
+    projected = _project(x, W, b)
+    steps, units = tf.shape(x)[0], U.shape[0]
 
     def states_after(initial):
         states = tf.TensorArray(initial.dtype, size=steps + 1, element_shape=[x.shape[1], units])
         return states.write(0, initial)
 
     def body(t, h, c, all_gates, all_hidden, all_cells):
-        dropped = h if recurrent_dropout_mask is None else h * recurrent_dropout_mask
-        gates = activate(projected[t] + tf.matmul(dropped, U))  # (B, 4U)
-        i, f, c_tilde, o = tf.split(gates, 4, axis=-1)  # each (B, U)
-        new_c = f * c + i * c_tilde
-        new_h = o * tf.tanh(new_c)
-        if mask is not None:
-            new_c = tf.where(mask[t], new_c, c)
-            new_h = tf.where(mask[t], new_h, h)
-        return (
-            t + 1,
-            new_h,
-            new_c,
-            all_gates.write(t, gates),
-            all_hidden.write(t + 1, new_h),
-            all_cells.write(t + 1, new_c),
-        )
+        mask_now = None if mask is None else mask[t]
+        gates, h, c = _step(projected[t], h, c, U, mask_now, recurrent_dropout_mask, activate)
+        return t + 1, h, c, all_gates.write(t, gates), all_hidden.write(t + 1, h), all_cells.write(t + 1, c)
 
     _, _, _, all_gates, all_hidden, all_cells = tf.while_loop(
         lambda t, *_: t < steps,
@@ -93,6 +97,32 @@ def _forward(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_m
         maximum_iterations=steps,
     )
     return Trace(all_gates.stack(), all_hidden.stack(), all_cells.stack())
+
+
+def _forward_alone(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_mask):
+    """The recurrence that keeps its hidden states `(T, B, U)` alone, and the last cell state."""
+    projected = _project(x, W, b)
+    steps = tf.shape(x)[0]
+
+    def body(t, h, c, all_hidden):
+        mask_now = None if mask is None else mask[t]
+        _, h, c = _step(projected[t], h, c, U, mask_now, recurrent_dropout_mask, _activate)
+        return t + 1, h, c, all_hidden.write(t, h)
+
+    _, h, c, all_hidden = tf.while_loop(
+        lambda t, *_: t < steps,
+        body,
+        (
+            tf.constant(0),
+            initial_hidden,
+            initial_cell,
+            tf.TensorArray(x.dtype, size=steps, element_shape=[x.shape[1], U.shape[0]]),
+        ),
+        maximum_iterations=steps,
+    )
+    hidden = all_hidden.stack()
+    hidden.set_shape([x.shape[0], None, None])  # stacking forgets the number of steps
+    return hidden, h, c
 
 
 def _backward(d_sequence, d_last_hidden, d_last_cell, gates, cells, W, U, mask, recurrent_dropout_mask):
@@ -192,9 +222,12 @@ def lstm_sequence(
     @tf.custom_gradient
     def recurrence(x, initial_hidden, initial_cell, W, U, *optional_bias):
         bias = optional_bias[0] if optional_bias else None
-        trace = trace_sequence(x, initial_hidden, initial_cell, W, U, bias, mask, recurrent_dropout_mask, compiled)
+        arguments = (x, initial_hidden, initial_cell, W, U, bias, mask, recurrent_dropout_mask)
+        kept = trace_sequence(*arguments, compiled) if compiled else None
 
         def gradient(d_sequence, d_last_hidden, d_last_cell):
+            # Outside training a gradient is rare, so what it needs is not kept: the loop runs once more for it.
+            trace = kept or trace_sequence(*arguments)
             backward = _compiled_backward if compiled else _backward
             d_z, d_x, d_initial_hidden, d_initial_cell = backward(
                 d_sequence, d_last_hidden, d_last_cell, trace.gates, trace.cell, W, U, mask, recurrent_dropout_mask
@@ -211,6 +244,7 @@ def lstm_sequence(
             ones = tf.ones([1, tf.shape(d_z)[0]], d_z.dtype)
             return *gradients, tf.matmul(ones, d_z)[0]
 
-        return (trace.hidden[1:], trace.hidden[-1], trace.cell[-1]), gradient
+        outputs = (kept.hidden[1:], kept.hidden[-1], kept.cell[-1]) if kept else _forward_alone(*arguments)
+        return outputs, gradient
 
     return recurrence(x, initial_hidden, initial_cell, W, U, *([] if b is None else [b]))

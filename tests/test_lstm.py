@@ -1,0 +1,618 @@
+"""The layer and its cell, against the oracle in NumPy and against `keras.layers.LSTM`, on random weights."""
+
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy_lstm
+import pytest
+from keras import ops
+from keras.src.testing import TestCase
+from numpy_lstm import MASKS, draw_problem
+
+from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
+
+BATCH, STEPS, FEATURES, UNITS = 4, 5, 3, 2
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+
+
+@pytest.fixture(params=["fast", "plain"])
+def path(request, monkeypatch):
+    """Run the test on the fast path of TensorFlow and on the stepwise one."""
+    if request.param == "plain":
+        monkeypatch.setattr(LSTM, "_fast_path_applies", lambda self: False)
+    return request.param
+
+
+def built(layer_class=LSTM, problem=None, **options):
+    """A layer with random weights: those of `problem`."""
+    problem = problem or draw_problem()
+    layer = layer_class(problem.hidden.shape[1], **options)
+    layer.build(problem.x.shape)
+    layer.set_weights(problem.weights[: len(layer.weights)])
+    return layer
+
+
+def assert_near(actual, expected, tolerance):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def assert_all_near(actual, expected, tolerance):
+    for a, e in zip(actual, expected, strict=True):
+        assert_near(a, e, tolerance)
+
+
+# Against the oracle
+
+
+def test_step_equals_oracle():
+    p = draw_problem(1)
+    gates = lstm_step(p.x[:, 0], p.hidden, p.cell, *p.weights)
+    expected = numpy_lstm.lstm(p.x[:, :1], *p.weights, p.state).gates
+    assert set(gates._fields) == set(expected)
+    for name, value in gates._asdict().items():
+        assert_near(value, expected[name][:, 0], 1e-12)
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("form", MASKS)
+def test_forward_equals_oracle(form, go_backwards, path):
+    p = draw_problem(2)
+    mask = MASKS[form]
+    for zero_output, dtype in ((False, "float64"), (True, "float64"), (False, "float32")):
+        options = {"go_backwards": go_backwards, "zero_output_for_mask": zero_output}
+        expected = numpy_lstm.lstm(p.x, *p.weights, p.state, mask, **options)
+        for return_sequences in (True, False):
+            layer = built(LSTM, p, dtype=dtype, return_sequences=return_sequences, return_state=True, **options)
+            actual = layer(p.x, initial_state=p.state, mask=mask)
+            shown = expected.shown if return_sequences else expected.last_shown
+            assert_all_near(actual, [shown, expected.last_hidden, expected.last_cell], TOLERANCE[dtype])
+            assert actual[0].dtype.name == dtype
+
+
+def test_without_bias_equals_oracle(path):
+    p = draw_problem(3)
+    layer = built(LSTM, p, dtype="float64", use_bias=False, return_sequences=True)
+    assert len(layer.weights) == 2
+    assert_near(layer(p.x), numpy_lstm.lstm(p.x, p.kernel, p.recurrent_kernel).shown, 1e-10)
+
+
+@pytest.mark.parametrize("form", ["left", "empty rows", "any"])
+def test_row_before_its_first_step_stands_at_the_initial_state(form, path):
+    p = draw_problem(4)
+    outputs, h, c = built(LSTM, p, return_sequences=True, return_state=True)(
+        p.x, initial_state=p.state, mask=MASKS[form]
+    )
+    begun = np.cumsum(MASKS[form], axis=1) > 0
+    assert not begun.all()
+    hidden = np.broadcast_to(p.hidden.astype("float32")[:, None], outputs.shape)
+    np.testing.assert_array_equal(np.asarray(outputs)[~begun], hidden[~begun])
+    empty = ~MASKS[form].any(axis=1)
+    np.testing.assert_array_equal(np.asarray(h)[empty], p.hidden.astype("float32")[empty])
+    np.testing.assert_array_equal(np.asarray(c)[empty], p.cell.astype("float32")[empty])
+
+
+def test_padding_and_neighbours_leave_a_row_as_it_is_alone(path):
+    p = draw_problem(5)
+    layer = built(LSTM, p, dtype="float64")
+    together = layer(p.x, mask=MASKS["right"])
+    for row, length in enumerate(MASKS["right"].sum(axis=1)):
+        assert_near(together[row : row + 1], layer(p.x[row : row + 1, :length]), 1e-12)
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_dropout_equals_oracle_with_the_masks_drawn(go_backwards, path, monkeypatch):
+    p = draw_problem(6)
+    rng = np.random.default_rng(6)
+    drawn = {FEATURES: rng.uniform(0, 2, (BATCH, FEATURES)), UNITS: rng.uniform(0, 2, (BATCH, UNITS))}
+    asked = []
+
+    def draw(self, batch_size, width, rate):
+        asked.append((int(width), rate))
+        return ops.convert_to_tensor(drawn[int(width)], dtype=self.compute_dtype)
+
+    monkeypatch.setattr(LSTMCell, "draw_dropout_mask", draw)
+    options = {"dropout": 0.25, "recurrent_dropout": 0.75, "go_backwards": go_backwards}
+    layer = built(LSTM, p, dtype="float64", return_sequences=True, **options)
+    expected = numpy_lstm.lstm(
+        p.x,
+        *p.weights,
+        p.state,
+        MASKS["any"],
+        go_backwards=go_backwards,
+        input_dropout=drawn[FEATURES],
+        recurrent_dropout=drawn[UNITS],
+    )
+    assert_near(layer(p.x, initial_state=p.state, mask=MASKS["any"], training=True), expected.shown, 1e-10)
+    assert asked == [(FEATURES, 0.25), (UNITS, 0.75)]
+    undropped = numpy_lstm.lstm(p.x, *p.weights, p.state, MASKS["any"], go_backwards=go_backwards)
+    assert_near(layer(p.x, initial_state=p.state, mask=MASKS["any"]), undropped.shown, 1e-10)
+
+
+# Against keras.layers.LSTM
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_equals_keras_with_weights_moved_both_ways(use_bias, go_backwards, unroll, dtype):
+    p = draw_problem(7)
+    options = {"use_bias": use_bias, "go_backwards": go_backwards, "unroll": unroll, "dtype": dtype}
+    # In float64 the numbers, in float32 the forms they come in as well.
+    for form in itertools.product([False, True], repeat=2) if dtype == "float32" else [(True, True)]:
+        options |= dict(zip(("return_sequences", "return_state"), form, strict=True))
+        ours = built(LSTM, p, **options)
+        theirs = built(keras.layers.LSTM, draw_problem(8), **options)
+        theirs.set_weights(ours.get_weights())
+        ours_again = built(LSTM, draw_problem(9), **options)
+        ours_again.set_weights(theirs.get_weights())
+        for state in (None, p.state):
+            expected = theirs(p.x, initial_state=state)
+            for layer in (ours, ours_again):
+                actual = layer(p.x, initial_state=state)
+                assert isinstance(actual, (list, tuple)) == isinstance(expected, (list, tuple))
+                as_list = [(v if isinstance(v, (list, tuple)) else [v]) for v in (actual, expected)]
+                assert_all_near(*as_list, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("zero_output_for_mask", [False, True])
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("form", [form for form in MASKS if form != "none"])
+def test_masked_equals_keras_where_keras_is_defined(form, go_backwards, zero_output_for_mask, path):
+    p = draw_problem(10)
+    mask = MASKS[form]
+    options = {"return_sequences": True, "return_state": True, "dtype": "float64"}
+    options |= {"go_backwards": go_backwards, "zero_output_for_mask": zero_output_for_mask}
+    ours, theirs = built(LSTM, p, **options), built(keras.layers.LSTM, p, **options)
+    assert_all_near(ours(p.x, mask=mask), theirs(p.x, mask=mask), 1e-10)
+    first = mask[:, -1] if go_backwards else mask[:, 0]  # a row that begins with padding, Keras shows as zeros
+    actual, expected = (layer(p.x, initial_state=p.state, mask=mask) for layer in (ours, theirs))
+    assert_near(np.asarray(actual[0])[first], np.asarray(expected[0])[first], 1e-10)
+    assert_all_near(actual[1:], expected[1:], 1e-10)
+
+
+def test_other_activations_equal_keras():
+    p = draw_problem(11)
+    options = {"activation": "softsign", "recurrent_activation": "hard_sigmoid", "return_sequences": True}
+    ours, theirs = built(LSTM, p, **options), built(keras.layers.LSTM, p, **options)
+    assert not ours._fast_path_applies()
+    assert_near(ours(p.x, mask=MASKS["right"]), theirs(p.x, mask=MASKS["right"]), 1e-5)
+    assert np.abs(ours(p.x) - built(LSTM, p, return_sequences=True)(p.x)).max() > 1e-2
+
+
+def test_stateful_equals_keras(path):
+    p = draw_problem(12)
+    ours, theirs = (built(layer, p, stateful=True, return_sequences=True) for layer in (LSTM, keras.layers.LSTM))
+    first = np.asarray(ours(p.x))
+    assert_near(first, theirs(p.x), 1e-5)
+    second = np.asarray(ours(p.x))
+    assert_near(second, theirs(p.x), 1e-5)
+    assert np.abs(second - first).max() > 1e-3
+    whole = built(LSTM, p, return_sequences=True)(np.concatenate([p.x, p.x], axis=1))
+    assert_near(np.concatenate([first, second], axis=1), whole, 1e-5)
+    ours.reset_state()
+    np.testing.assert_array_equal(first, ours(p.x))
+
+
+@pytest.mark.parametrize("unit_forget_bias", [True, False])
+def test_fresh_weights_equal_those_of_keras(unit_forget_bias):
+    weights = []
+    for layer_class in (LSTM, keras.layers.LSTM):
+        keras.utils.set_random_seed(13)
+        layer = layer_class(8, unit_forget_bias=unit_forget_bias, name="the_lstm")
+        layer.build((None, None, 5))
+        weights.append(layer.weights)
+    ours, theirs = weights
+    assert [(w.name, w.path, w.shape, w.dtype) for w in ours] == [(w.name, w.path, w.shape, w.dtype) for w in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    bias = ours[2].numpy().reshape(4, 8)
+    np.testing.assert_array_equal(bias, np.outer([0, float(unit_forget_bias), 0, 0], np.ones(8)))
+    U = ours[1].numpy()
+    assert_near(U @ U.T, np.eye(8), 1e-5)
+
+
+def test_initializers_are_honoured():
+    initializers = {
+        "kernel_initializer": keras.initializers.RandomUniform(-2, -1, seed=1),
+        "recurrent_initializer": keras.initializers.RandomUniform(3, 4, seed=2),
+        "bias_initializer": keras.initializers.RandomUniform(5, 6, seed=3),
+    }
+    for unit_forget_bias in (False, True):
+        layers = [c(UNITS, unit_forget_bias=unit_forget_bias, **initializers) for c in (LSTM, keras.layers.LSTM)]
+        for layer in layers:
+            layer.build((None, None, FEATURES))
+        for ours, theirs in zip(*(layer.get_weights() for layer in layers), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        kernel, recurrent_kernel, bias = layers[0].get_weights()
+        assert -2 <= kernel.min() <= kernel.max() <= -1
+        assert 3 <= recurrent_kernel.min() <= recurrent_kernel.max() <= 4
+        assert ((bias >= 5) & (bias <= 6)).sum() == (6 if unit_forget_bias else 8)
+
+
+def test_training_step_with_regularizers_and_constraints_equals_keras():
+    p = draw_problem(14)
+    options = {
+        "kernel_regularizer": keras.regularizers.L2(0.1),
+        "recurrent_regularizer": keras.regularizers.L1(0.2),
+        "bias_regularizer": keras.regularizers.L2(0.3),
+        "activity_regularizer": keras.regularizers.L2(0.4),
+        "kernel_constraint": keras.constraints.NonNeg(),
+        "recurrent_constraint": keras.constraints.MaxNorm(0.5),
+        "bias_constraint": keras.constraints.MaxNorm(0.25),
+    }
+    after, losses = [], []
+    for layer_class in (LSTM, keras.layers.LSTM):
+        layer = built(layer_class, p, **options)
+        layer(p.x)
+        losses.append([float(loss) for loss in layer.losses])
+        model = keras.Sequential([keras.Input((STEPS, FEATURES)), layer])
+        model.compile("sgd", "mse", jit_compile=False)
+        model.train_on_batch(p.x, p.hidden)
+        after.append(layer.get_weights())
+    assert len(losses[0]) == 4
+    assert_near(sorted(losses[0]), sorted(losses[1]), 1e-5)
+    assert_all_near(*after, 1e-5)
+    kernel, recurrent_kernel, bias = after[0]
+    assert kernel.min() == 0  # normal before, so some were below
+    assert np.linalg.norm(recurrent_kernel, axis=0).max() == pytest.approx(0.5, abs=1e-5)
+    assert np.linalg.norm(bias) == pytest.approx(0.25, abs=1e-5)
+
+
+# The cell
+
+
+def test_cell_step_by_step_equals_whole_sequence(path):
+    p = draw_problem(15)
+    cell = LSTMCell(UNITS, dtype="float64")
+    cell.build((BATCH, FEATURES))
+    cell.set_weights(p.weights)
+    outputs, state = [], p.state
+    for t in range(STEPS):
+        output, state = cell(p.x[:, t], state)
+        np.testing.assert_array_equal(output, state[0])
+        outputs.append(output)
+    layer = built(LSTM, p, dtype="float64", return_sequences=True, return_state=True)
+    actual = layer(p.x, initial_state=p.state)
+    assert_all_near(actual, [np.stack(outputs, axis=1), *state], 1e-12)
+
+
+def test_cell_in_bare_rnn_equals_layer():
+    p = draw_problem(16)
+    cell = LSTMCell(UNITS)
+    rnn = keras.layers.RNN(cell, return_sequences=True)
+    rnn.build(p.x.shape)
+    cell.set_weights(p.weights)
+    assert_near(rnn(p.x, mask=MASKS["right"]), built(LSTM, p, return_sequences=True)(p.x, mask=MASKS["right"]), 1e-5)
+    for state in cell.get_initial_state(BATCH):
+        np.testing.assert_array_equal(state, np.zeros((BATCH, UNITS)))
+
+
+def test_cell_applies_dropout_in_training_only():
+    p = draw_problem(17)
+    cell = LSTMCell(UNITS, dropout=0.5, recurrent_dropout=0.5, seed=1)
+    rnn = keras.layers.RNN(cell, return_sequences=True)
+    rnn.build(p.x.shape)
+    cell.set_weights(p.weights)
+    assert np.abs(rnn(p.x, training=True) - rnn(p.x)).max() > 1e-3
+    np.testing.assert_array_equal(rnn(p.x), rnn(p.x))
+
+
+# Dropout
+
+
+def showing_its_input(**options):
+    """A layer with h_t = tanh(tanh(x_t m)), m the input dropout mask: forget gate shut, the others open."""
+    layer = LSTM(64, return_sequences=True, **options)
+    layer.build((64, STEPS, 64))
+    bias = np.repeat([1e3, -1e3, 0, 1e3], 64)
+    layer.set_weights(
+        [np.concatenate([np.zeros((64, 64))] * 2 + [np.eye(64), np.zeros((64, 64))], 1), np.zeros((64, 256)), bias]
+    )
+    return layer
+
+
+def showing_its_state(**options):
+    """A layer with h_t = tanh(tanh(h_{t-1} m)), m the recurrent dropout mask."""
+    layer = showing_its_input(**options)
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    layer.set_weights([recurrent_kernel, kernel, bias])
+    return layer
+
+
+def test_input_dropout_mask_is_constant_over_time_and_scaled(path):
+    x = np.full((64, STEPS, 64), 0.3, "float32")
+    shown = np.asarray(showing_its_input(dropout=0.25, seed=1)(x, training=True))
+    kept = shown[:, 0] != 0
+    for t in range(STEPS):
+        np.testing.assert_allclose(shown[:, t], np.where(kept, np.tanh(np.tanh(0.3 / 0.75)), 0), rtol=1e-5)
+    assert kept.mean() == pytest.approx(0.75, abs=0.03)  # four standard deviations
+    assert not kept.all(axis=1).any()  # each row, each feature has its own
+    assert len(np.unique(kept, axis=0)) == 64
+
+
+def test_recurrent_dropout_mask_is_constant_over_time_and_scaled(path):
+    state = [np.full((64, 64), 0.9, "float32"), np.zeros((64, 64), "float32")]
+    layer = showing_its_state(recurrent_dropout=0.25, seed=1)
+    shown = np.asarray(layer(np.zeros((64, STEPS, 64), "float32"), initial_state=state, training=True))
+    kept = shown[:, 0] != 0
+    h = 0.9
+    for t in range(STEPS):
+        h = np.tanh(np.tanh(h / 0.75))
+        np.testing.assert_allclose(shown[:, t], np.where(kept, h, 0), rtol=1e-5)
+    assert kept.mean() == pytest.approx(0.75, abs=0.03)
+    assert len(np.unique(kept, axis=0)) == 64
+
+
+def test_seed_reproduces_dropout(path):
+    p = draw_problem(18, batch=16, features=8, units=8)
+
+    def twice(seed):
+        layer = built(LSTM, p, dropout=0.5, recurrent_dropout=0.5, seed=seed)
+        return [np.asarray(layer(p.x, training=True)) for _ in range(2)]
+
+    first, second = twice(1)
+    np.testing.assert_array_equal([first, second], twice(1))
+    assert np.abs(first - second).max() > 1e-2  # a new mask at each call
+    assert np.abs(first - twice(2)[0]).max() > 1e-2
+
+
+def test_everything_dropped_is_finite():
+    p = draw_problem(19)
+    layer = built(LSTM, p, dropout=1.0, recurrent_dropout=1.0)
+    expected = numpy_lstm.lstm(np.zeros_like(p.x), p.kernel, 0 * p.recurrent_kernel, p.bias).last_hidden
+    assert_near(layer(p.x, training=True), expected, 1e-5)
+
+
+# A look at the gates
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("form", MASKS)
+def test_gates_recompose_to_the_output_of_the_layer(form, go_backwards, path):
+    p = draw_problem(20)
+    mask = MASKS[form]
+    taken = np.ones((BATCH, STEPS), bool) if mask is None else mask[:, ::-1] if go_backwards else mask
+    layer = built(LSTM, p, return_sequences=True, go_backwards=go_backwards)
+    for state in (None, p.state):
+        gates = type(layer.gates(p.x))(*map(np.asarray, layer.gates(p.x, state, mask)))
+        assert np.array_equal(gates.hidden, layer(p.x, initial_state=state, mask=mask))
+        np.testing.assert_allclose(gates.hidden[taken], (gates.output * np.tanh(gates.cell))[taken], atol=1e-6)
+        c_0 = np.zeros((BATCH, UNITS)) if state is None else p.cell
+        previous = np.concatenate([c_0[:, None], gates.cell[:, :-1]], axis=1)
+        np.testing.assert_allclose(gates.cell, gates.forget * previous + gates.input * gates.candidate, atol=1e-6)
+        expected = numpy_lstm.lstm(p.x, *p.weights, state, mask, go_backwards=go_backwards).gates
+        for name, value in gates._asdict().items():
+            assert_near(value, expected[name], 1e-5)
+
+
+def test_gates_build_the_layer_and_know_no_dropout():
+    p = draw_problem(21)
+    layer = LSTM(UNITS, return_sequences=True, dropout=0.5, recurrent_dropout=0.5)
+    gates = layer.gates(p.x.astype("float32"))
+    assert np.array_equal(gates.hidden, layer(p.x))
+    assert np.array_equal(gates.output * ops.tanh(gates.cell), layer(p.x))
+
+
+# In Keras
+
+
+@pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")  # by Keras's own check
+@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "dropout": 0.5, "recurrent_dropout": 0.5}])
+def test_layer_contract_of_keras(options):
+    """Keras's own check of a layer: configuration, building, symbolic against eager, training, mixed precision."""
+    TestCase().run_layer_test(
+        LSTM,
+        init_kwargs={"units": 3, **options},
+        input_shape=(3, 2, 4),
+        call_kwargs={"training": True},
+        expected_output_shape=(3, 2, 3) if options else (3, 3),
+        expected_num_trainable_weights=3,
+        expected_num_non_trainable_weights=0,
+        expected_num_non_trainable_variables=1,
+        expected_num_seed_generators=1,
+        supports_masking=True,
+    )
+
+
+def test_config_round_trip_loses_nothing():
+    options = {
+        "activation": "softsign",
+        "recurrent_activation": "hard_sigmoid",
+        "use_bias": True,
+        "kernel_initializer": keras.initializers.RandomUniform(-1, 1, seed=1),
+        "recurrent_initializer": keras.initializers.RandomUniform(-2, 2, seed=2),
+        "bias_initializer": keras.initializers.RandomUniform(-3, 3, seed=3),
+        "unit_forget_bias": False,
+        "kernel_regularizer": keras.regularizers.L2(0.1),
+        "recurrent_regularizer": keras.regularizers.L1(0.2),
+        "bias_regularizer": keras.regularizers.L2(0.3),
+        "kernel_constraint": keras.constraints.MaxNorm(1),
+        "recurrent_constraint": keras.constraints.MaxNorm(2),
+        "bias_constraint": keras.constraints.MaxNorm(3),
+        "dropout": 0.1,
+        "recurrent_dropout": 0.2,
+        "seed": 4,
+        "name": "named",
+        "dtype": "mixed_bfloat16",
+        "trainable": False,
+    }
+    of_the_layer = {
+        "activity_regularizer": keras.regularizers.L1(0.4),
+        "return_sequences": True,
+        "return_state": True,
+        "go_backwards": True,
+        "stateful": True,
+        "unroll": True,
+        "zero_output_for_mask": True,
+    }
+    for layer_class, all_options in ((LSTMCell, options), (LSTM, options | of_the_layer)):
+        config = layer_class(7, **all_options).get_config()
+        assert config["units"] == 7
+        default = layer_class(7).get_config()
+        for name in all_options:
+            assert config[name] != default[name] or name == "use_bias", f"{name} is not in the configuration"
+        assert layer_class.from_config(config).get_config() == config
+        copy = keras.saving.deserialize_keras_object(
+            keras.saving.serialize_keras_object(layer_class.from_config(config))
+        )
+        assert type(copy) is layer_class
+        assert copy.get_config() == config
+        assert layer_class(7, use_bias=False).get_config()["use_bias"] is False
+    known_to_keras = set(keras.layers.LSTM(7).get_config()) - {"use_cudnn"}
+    assert known_to_keras <= set(LSTM(7).get_config())
+
+
+def test_saved_model_file_gives_the_same_answers(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(9, 4, mask_zero=True),
+            LSTM(3, return_sequences=True, dropout=0.1),
+            keras.layers.Bidirectional(LSTM(2, return_sequences=True)),
+            keras.layers.RNN(LSTMCell(5)),
+            keras.layers.Dense(1),
+        ]
+    )
+    rng = np.random.default_rng(22)
+    model.set_weights([rng.normal(size=w.shape) for w in model.weights])
+    words = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [type(layer) for layer in loaded.layers] == [type(layer) for layer in model.layers]
+    assert type(loaded.layers[2].forward_layer) is LSTM
+    np.testing.assert_array_equal(loaded(words), model(words))
+    assert np.ptp(model(words)) > 1e-3
+
+
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_bidirectional_over_masked_embedding_equals_keras(return_sequences, path):
+    rng = np.random.default_rng(23)
+    words = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8], [1, 0, 0, 0, 0]])
+    outputs, weights = [], None
+    for layer_class in (LSTM, keras.layers.LSTM):
+        layer = keras.layers.Bidirectional(layer_class(UNITS, return_sequences=return_sequences))
+        model = keras.Sequential([keras.layers.Embedding(9, 4, mask_zero=True), layer])
+        model.build((None, 5))
+        weights = weights or [rng.normal(size=w.shape) for w in model.weights]
+        model.set_weights(weights)
+        outputs.append(np.asarray(model(words)))
+    assert_near(*outputs, 1e-5)
+
+
+def test_mask_goes_through_the_layer():
+    mask = ops.convert_to_tensor(MASKS["right"])
+    assert LSTM(2).supports_masking
+    assert LSTM(2).compute_mask(None, mask) is None
+    assert LSTM(2, return_sequences=True).compute_mask(None, mask) is mask
+    assert LSTM(2, return_sequences=True, return_state=True).compute_mask(None, [mask, None, None]) == [
+        mask,
+        None,
+        None,
+    ]
+
+    words = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8], [1, 0, 0, 0, 0]])
+    embedding, layer = keras.layers.Embedding(9, FEATURES, mask_zero=True), LSTM(UNITS, return_sequences=True)
+    model = keras.Sequential([embedding, layer, keras.layers.GlobalAveragePooling1D()])
+    pooled = np.asarray(model(words))
+    for row in range(len(words)):
+        alone = words[row : row + 1, : np.count_nonzero(words[row])]
+        assert_near(pooled[row], np.mean(layer(embedding(alone)), axis=1)[0], 1e-6)
+
+
+def test_fit_lowers_the_loss():
+    p = draw_problem(24, batch=32, units=4)
+    model = keras.Sequential(
+        [keras.Input((None, FEATURES)), built(LSTM, p, recurrent_dropout=0.1), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    targets = p.x.sum(axis=(1, 2))
+    before = model.evaluate(p.x, targets, verbose=0)
+    model.fit(p.x, targets, batch_size=32, epochs=1, verbose=0)
+    assert model.evaluate(p.x, targets, verbose=0) < before
+
+
+# What a user gets wrong
+
+
+@pytest.mark.parametrize("layer_class", [LSTM, LSTMCell])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"units": 0}, "units must be a positive integer, got 0"),
+        ({"units": -1}, "units must be a positive integer, got -1"),
+        ({"units": True}, "units must be a positive integer, got True"),
+        ({"units": 2.5}, "units must be a positive integer, got 2.5"),
+        ({"dropout": 1.5}, "dropout must lie between 0 and 1, got 1.5"),
+        ({"dropout": -0.1}, "dropout must lie between 0 and 1, got -0.1"),
+        ({"recurrent_dropout": 1.5}, "recurrent_dropout must lie between 0 and 1, got 1.5"),
+        ({"recurrent_dropout": float("nan")}, "recurrent_dropout must lie between 0 and 1, got nan"),
+    ],
+)
+def test_bad_argument_is_named(layer_class, options, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        layer_class(**{"units": 2} | options)
+
+
+def test_cudnn_is_refused():
+    with pytest.raises(ValueError, match="use_cudnn must be 'auto' or False .*, got True"):
+        LSTM(2, use_cudnn=True)
+    LSTM(2, use_cudnn=False)
+
+
+# Other backends
+
+WITHOUT_TENSORFLOW = """
+import sys
+from unittest.mock import MagicMock
+sys.modules["tensorflow"] = None  # importing it now raises ImportError
+if sys.argv[2] == "numpy":  # whose backend in Keras imports JAX, for Fourier transforms and convolutions
+    for name in ("jax", "jax.lax", "keras.src.backend.jax", "keras.src.backend.jax.math"):
+        sys.modules[name] = MagicMock()
+import numpy as np
+import keras
+from nlp_lstm.lstm import LSTM
+assert keras.config.backend() == sys.argv[2], keras.config.backend()
+data = np.load(sys.argv[1])
+layer = LSTM(data["hidden"].shape[1], return_sequences=True, return_state=True, go_backwards=True, dtype="float64")
+layer.build(data["x"].shape)
+layer.set_weights([data["kernel"], data["recurrent_kernel"], data["bias"]])
+state = [data["hidden"], data["cell"]]
+results = dict(zip(("shown", "h", "c"), layer(data["x"], initial_state=state, mask=data["mask"])))
+results |= layer.gates(data["x"], state, data["mask"])._asdict()
+np.savez(sys.argv[1], **{name: np.asarray(value) for name, value in results.items()})
+"""
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "numpy",
+        pytest.param("jax", marks=pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs jax")),
+    ],
+)
+def test_runs_without_tensorflow_on_another_backend(backend, tmp_path):
+    p = draw_problem(25)
+    file = tmp_path / "arrays.npz"
+    np.savez(file, mask=MASKS["any"], **p._asdict())
+    environment = os.environ | {"KERAS_BACKEND": backend, "JAX_ENABLE_X64": "1", "KERAS_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(file), backend]
+    done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    actual = np.load(file)
+    expected = numpy_lstm.lstm(p.x, *p.weights, p.state, MASKS["any"], go_backwards=True)
+    assert_all_near(
+        [actual["shown"], actual["h"], actual["c"]],
+        [expected.shown, expected.last_hidden, expected.last_cell],
+        1e-6,  # Keras's NumPy backend multiplies float64 in float32
+    )
+    for name, value in expected.gates.items():
+        assert_near(actual[name], value, 1e-6)

@@ -1,0 +1,298 @@
+"""The fast path and its hand-written gradient: against differences of the oracle, and against autodiff step by step."""
+
+import keras
+import numpy as np
+import numpy_lstm
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy_lstm import MASKS, draw_problem
+from tensorflow.core.protobuf import saved_model_pb2
+
+from nlp_lstm import lstm_tensorflow
+from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
+
+FORMS = ["none", "any"]
+
+
+def built(problem, layer_class=LSTM, **options):
+    layer = layer_class(problem.hidden.shape[1], **options)
+    layer.build(problem.x.shape)
+    layer.set_weights(problem.weights[: len(layer.weights)])
+    return layer
+
+
+def assert_near(actual, expected, tolerance):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def assert_all_near(actual, expected, tolerance):
+    for a, e in zip(actual, expected, strict=True):
+        assert_near(a, e, tolerance)
+
+
+def directions(problem, seed=99):
+    """Random weights of everything a layer gives, so that a scalar depends on every entry in its own way."""
+    rng = np.random.default_rng(seed)
+    return [
+        rng.normal(size=shape)
+        for shape in (problem.x.shape[:2] + problem.hidden.shape[1:], *[problem.hidden.shape] * 2)
+    ]
+
+
+def along(results, towards):
+    return sum(tf.reduce_sum(result * direction) for result, direction in zip(results, towards, strict=True))
+
+
+def differences_of_oracle(problem, towards, **options):
+    """The gradient by x, both initial states and the three weights, from the oracle alone."""
+
+    def scalar(x, hidden, cell, kernel, recurrent_kernel, bias):
+        run = numpy_lstm.lstm(x, kernel, recurrent_kernel, bias, [hidden, cell], **options)
+        results = (run.shown, run.last_hidden, run.last_cell)
+        return sum(np.sum(result * direction) for result, direction in zip(results, towards, strict=True))
+
+    return numpy_lstm.central_differences(scalar, problem)
+
+
+def gradients_of_layer(layer, problem, towards, mask=None, training=False):
+    """The layer's results, and the gradient by x, both initial states and the layer's weights."""
+    x, hidden, cell = (tf.constant(a, layer.compute_dtype) for a in (problem.x, problem.hidden, problem.cell))
+    with tf.GradientTape() as tape:
+        tape.watch([x, hidden, cell])
+        results = layer(x, initial_state=[hidden, cell], mask=mask, training=training)
+        scalar = along(results, [tf.cast(direction, layer.compute_dtype) for direction in towards])
+    return results, tape.gradient(scalar, [x, hidden, cell, *(w.value for w in layer.trainable_variables)])
+
+
+EVERYTHING = {"return_sequences": True, "return_state": True}
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["plain loops", "compiled"])
+@pytest.mark.parametrize("recurrent_dropout", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_equal_differences_of_the_oracle(form, recurrent_dropout, training):
+    p, mask = draw_problem(1), MASKS[form]
+    towards = directions(p)
+    dropped = np.random.default_rng(1).choice([0.0, 1.5], p.hidden.shape) if recurrent_dropout else None
+    by_time = [tf.transpose(a, (1, 0, 2)) for a in (p.x, towards[0])]
+    inputs = [by_time[0], *(tf.constant(a) for a in (p.hidden, p.cell, *p.weights))]
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        time_major_mask = None if mask is None else tf.constant(mask.T[..., None])
+        results = lstm_tensorflow.lstm_sequence(*inputs, time_major_mask, dropped, compiled=training)
+        scalar = along(results, [by_time[1], *towards[1:]])
+    d_x, *others = tape.gradient(scalar, inputs)
+    expected = differences_of_oracle(p, towards, mask=mask, recurrent_dropout=dropped)
+    assert_all_near([tf.transpose(d_x, (1, 0, 2)), *others], expected, 1e-7)
+    assert all(np.abs(gradient).max() > 1e-2 for gradient in expected)
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_of_the_layer_equal_differences_of_the_oracle(form, go_backwards):
+    p = draw_problem(2)
+    towards = directions(p)
+    layer = built(p, dtype="float64", go_backwards=go_backwards, **EVERYTHING)
+    _, actual = gradients_of_layer(layer, p, towards, MASKS[form])
+    expected = differences_of_oracle(p, towards, mask=MASKS[form], go_backwards=go_backwards)
+    assert_all_near(actual, expected, 1e-7)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["plain loops", "compiled"])
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_fast_path_equals_autodiff_step_by_step(form, use_bias, training, monkeypatch):
+    p, mask = draw_problem(3), MASKS[form]
+    rng = np.random.default_rng(3)
+    drawn = {3: rng.uniform(0, 2, p.x[:, 0].shape), 2: rng.uniform(0, 2, p.hidden.shape)}
+    monkeypatch.setattr(LSTMCell, "draw_dropout_mask", lambda self, batch, width, rate: tf.constant(drawn[int(width)]))
+    layer = built(p, dtype="float64", use_bias=use_bias, dropout=0.5, recurrent_dropout=0.5, **EVERYTHING)
+    assert layer._fast_path_applies()
+    fast_results, fast = gradients_of_layer(layer, p, directions(p), mask, training)
+    monkeypatch.setattr(LSTM, "_fast_path_applies", lambda self: False)
+    results, gradients = gradients_of_layer(layer, p, directions(p), mask, training)
+    assert_all_near(fast_results, results, 1e-12)
+    assert_all_near(fast, gradients, 1e-11)
+    assert len(gradients) == (6 if use_bias else 5)
+
+
+def test_gradient_of_one_result_alone():
+    """A loss that looks at the last state only, or at one step only, leaves the other incoming gradients empty."""
+    p = draw_problem(4)
+    for wanted in range(3):
+        towards = [direction * (position == wanted) for position, direction in enumerate(directions(p))]
+        x = tf.constant(p.x)
+        layer = built(p, dtype="float64", **EVERYTHING)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            scalar = tf.reduce_sum(layer(x, initial_state=p.state)[wanted] * towards[wanted])
+        assert_near(tape.gradient(scalar, x), differences_of_oracle(p, towards)[0], 1e-7)
+
+
+def test_masked_steps_have_no_gradient():
+    p = draw_problem(5)
+    _, gradients = gradients_of_layer(built(p, **EVERYTHING), p, directions(p), MASKS["any"])
+    np.testing.assert_array_equal(np.asarray(gradients[0])[~MASKS["any"]], 0)
+    assert np.all(np.asarray(gradients[0])[MASKS["any"]] != 0)
+
+
+# Modes of running
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_trace_is_the_same_compiled_or_not(form):
+    p = draw_problem(6)
+    mask = None if MASKS[form] is None else tf.constant(MASKS[form].T[..., None])
+    arguments = [tf.transpose(tf.constant(p.x), (1, 0, 2)), *p.state, *p.weights, mask]
+    plain, compiled = (lstm_tensorflow.trace_sequence(*arguments, compiled=compiled) for compiled in (False, True))
+    assert_all_near(compiled, plain, 1e-12)
+    assert_near(plain.hidden[-1], numpy_lstm.lstm(p.x, *p.weights, p.state, MASKS[form]).last_hidden, 1e-12)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_eager_graph_and_jit_agree_with_and_without_known_dimensions(masked, training):
+    p = draw_problem(7)
+    towards = [tf.constant(direction, tf.float32) for direction in directions(p)]
+    layer = built(p, **EVERYTHING)
+
+    def step(x, mask):
+        mask = mask if masked else None
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            results = layer(x, mask=mask, training=training)
+            scalar = along(
+                results, [towards[0][: tf.shape(x)[0], : tf.shape(x)[1]], *(t[: tf.shape(x)[0]] for t in towards[1:])]
+            )
+        return *results, *tape.gradient(scalar, [x, *(w.value for w in layer.trainable_variables)])
+
+    unknown = [tf.TensorSpec([None, None, 3]), tf.TensorSpec([None, None], tf.bool)]
+    x, mask = tf.constant(p.x, tf.float32), tf.constant(MASKS["any"])
+    modes = [tf.function(step), tf.function(step, jit_compile=True), tf.function(step, input_signature=unknown)]
+    for mode in modes:
+        assert_all_near(mode(x, mask), step(x, mask), 2e-5)
+    assert_all_near(modes[-1](x[:3, :2], mask[:3, :2]), step(x[:3, :2], mask[:3, :2]), 2e-5)
+    expected = numpy_lstm.lstm(p.x[:3, :2], *p.weights, mask=MASKS["any"][:3, :2] if masked else None)
+    assert_near(modes[-1](x[:3, :2], mask[:3, :2])[0], expected.shown, 1e-5)
+
+
+def test_shapes_are_known_where_they_can_be():
+    layer = LSTM(2, return_sequences=True)
+    for training in (False, True):
+        graph = tf.function(lambda x, training=training: layer(x, training=training))
+        assert graph.get_concrete_function(tf.TensorSpec([4, 5, 3])).structured_outputs.shape == (4, 5, 2)
+        unknown = graph.get_concrete_function(tf.TensorSpec([None, None, 3])).structured_outputs
+        assert unknown.shape.as_list() == [None, None, 2]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+def test_mixed_bfloat16_is_near_float32(plain, training, monkeypatch):
+    if plain:
+        monkeypatch.setattr(LSTM, "_fast_path_applies", lambda self: False)
+    p = draw_problem(8)
+    whole, mixed = (built(p, dtype=dtype, **EVERYTHING) for dtype in ("float32", "mixed_bfloat16"))
+    (expected, d_expected), (actual, d_actual) = (
+        gradients_of_layer(layer, p, directions(p), MASKS["right"], training) for layer in (whole, mixed)
+    )
+    assert all(result.dtype == tf.bfloat16 for result in actual)
+    assert all(w.dtype == "float32" for w in mixed.weights)
+    assert [d.dtype for d in d_actual] == [tf.bfloat16] * 3 + [tf.float32] * 3
+    assert_all_near([tf.cast(a, tf.float32) for a in actual], expected, 0.03)
+    for a, e in zip(d_actual, d_expected, strict=True):
+        assert np.abs(tf.cast(a, tf.float32) - e).max() < 0.05 * np.abs(e).max()
+    assert np.abs(tf.cast(actual[0], tf.float32) - expected[0]).max() > 1e-6  # bfloat16 it was
+
+
+def test_mixed_bfloat16_as_the_policy_of_all_layers():
+    p = draw_problem(9)
+    expected = built(p)(p.x)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        layer = built(p)
+        assert layer.cell.compute_dtype == "bfloat16"
+        assert_near(tf.cast(layer(p.x), tf.float32), expected, 0.03)
+        assert_near(tf.cast(layer.gates(p.x).hidden[:, -1], tf.float32), expected, 0.03)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+# What is exported
+
+
+def compiled_functions(graph):
+    return [f.signature.name for f in graph.library.function if f.attr["_XlaMustCompile"].b]
+
+
+def test_exported_graph_asks_for_no_compiler(tmp_path):
+    p = draw_problem(10)
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, built(p, dropout=0.5, recurrent_dropout=0.5)(inputs))
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(p.x, p.hidden, verbose=0)  # what training traced must not slip in
+    model.export(tmp_path, verbose=False)
+    graph = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+    assert compiled_functions(graph) == []
+    loaded = tf.saved_model.load(tmp_path)
+    assert_near(loaded.serve(tf.constant(p.x, tf.float32)), model(p.x), 1e-6)
+
+
+def test_training_graph_is_compiled_and_the_others_are_not():
+    p = draw_problem(11)
+    layer = built(p, return_sequences=True)
+    for training in (False, True):
+        graph = tf.function(lambda x, training=training: layer(x, training=training))
+        found = compiled_functions(graph.get_concrete_function(tf.TensorSpec([None, None, 3])).graph.as_graph_def())
+        assert bool(found) == training
+    gates = tf.function(layer.gates).get_concrete_function(tf.TensorSpec([None, None, 3]))
+    assert compiled_functions(gates.graph.as_graph_def()) == []
+
+
+# Anything at all
+
+
+@st.composite
+def problems(draw):
+    sizes = {name: draw(st.integers(1, 4), label=name) for name in ("batch", "steps", "features", "units")}
+    p = draw_problem(draw(st.integers(0, 2**32 - 1), label="seed"), **sizes)
+    cells = st.lists(st.booleans(), min_size=sizes["steps"], max_size=sizes["steps"])
+    rows = st.lists(cells, min_size=sizes["batch"], max_size=sizes["batch"])
+    mask = draw(st.none() | rows, label="mask")
+    return p, None if mask is None else np.array(mask)
+
+
+@given(problems(), st.booleans(), st.booleans(), st.booleans(), st.booleans())
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+def test_any_problem_equals_oracle(problem, use_bias, with_state, go_backwards, zero_output_for_mask):
+    p, mask = problem
+    options = {"go_backwards": go_backwards, "zero_output_for_mask": zero_output_for_mask}
+    layer = built(p, dtype="float64", use_bias=use_bias, **options, **EVERYTHING)
+    assert layer._fast_path_applies()
+    state = p.state if with_state else None
+    weights = p.weights if use_bias else [*p.weights[:2], None]
+    expected = numpy_lstm.lstm(p.x, *weights, state, mask, **options)
+    actual = layer(p.x, initial_state=state, mask=mask)
+    assert_all_near(actual, [expected.shown, expected.last_hidden, expected.last_cell], 1e-10)
+    for name, gate in layer.gates(p.x, state, mask)._asdict().items():
+        assert_near(gate, expected.gates[name], 1e-10)
+
+
+def test_the_oracle_is_no_copy_of_the_step():
+    """Central differences are right: against autodiff through `lstm_step`, once, with no loop of ours in between."""
+    p = draw_problem(12, steps=1)
+    towards = directions(p)
+    inputs = [tf.constant(a) for a in p]
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        x, hidden, cell, *weights = inputs
+        gates = lstm_step(x[:, 0], hidden, cell, *weights)
+        scalar = along([gates.hidden[:, None], gates.hidden, gates.cell], towards)
+    assert_all_near(tape.gradient(scalar, inputs), differences_of_oracle(p, towards), 1e-8)
