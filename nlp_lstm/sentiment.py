@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+import time
 from collections.abc import Callable
 
 import keras
@@ -14,11 +15,15 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
+from nlp_lstm.models.ngrams import LARGEST_VOCABULARY, BlendedClassifier, NgramClassifier
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
+from nlp_lstm.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.training import RunFolder, Stage, train_stage
 from nlp_lstm.vocabulary import Vocabulary
 
 TASK = "sentiment"
+BLEND = "blend"
+"Names the line of `metrics.jsonl` that tells the validation accuracy of the LSTM, of the n-grams and of both."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,20 +44,22 @@ class Settings:
     "A token seen fewer times in training text is unknown."
     embedding_size: int = 128
     "Width of the token embedding."
-    units: int = 256
+    units: int = 128
     "Width of the LSTM in each direction."
-    word_dropout: float = 0.1
+    word_dropout: float = 0.3
     "Rate at which whole tokens are dropped."
-    dropout: float = 0.2
+    dropout: float = 0.4
     "Rate at which embedding features are dropped."
-    recurrent_dropout: float = 0.0
+    recurrent_dropout: float = 0.2
     "Rate at which features of the hidden state are dropped between steps."
     pooled_dropout: float = 0.5
     "Rate at which pooled features are dropped before the last layer."
-    pretraining_epochs: int = 10
+    pretraining_epochs: int = 15
     "Epochs of language modelling on all training text before any label is used; 0 for none."
-    pretraining_passes: float = 1.0
+    pretraining_passes: float = 1.5
     "How often those epochs together go over the text."
+    pretraining_units: int = 256
+    "Width of the LSTM in each direction of the language models."
     pretraining_learning_rate: float = 0.002
     "Adam's rate at the start of pre-training; it falls to a twentieth."
     pretraining_batch_size: int = 128
@@ -61,20 +68,30 @@ class Settings:
     "Tokens in a window of pre-training."
     samples: int = 512
     "Wrong tokens drawn for each batch of pre-training."
-    epochs: int = 5
+    pretrained_embedding_scale: float = 0.3
+    "Training with labels starts from the pre-trained embedding times this."
+    tune_embedding: bool = True
+    "Whether training with labels changes a pre-trained embedding."
+    epochs: int = 6
     "Most epochs of training with labels."
-    patience: int = 2
+    patience: int = 3
     "Stop after so many epochs without a better validation accuracy."
-    learning_rate: float = 0.001
+    learning_rate: float = 0.0015
     "Adam's rate at the start of training; it falls to a twentieth."
     tokens_per_batch: int = 12_800
     "Tokens, padding counted in, in a batch of training."
-    longest_training_text: int = 400
+    longest_training_text: int = 320
     "A longer text is cut, each epoch, to a random stretch of so many tokens."
     clip_norm: float = 1.0
     "Largest norm of the gradient."
     final_rate_share: float = 0.05
     "The learning rate ends at this share of where it starts."
+    ngram_order: int = 2
+    "Longest run of tokens that has a weight of its own in the n-gram model."
+    ngram_buckets: int = 524_288
+    "Weights of the n-gram model for runs of two and more tokens, which share them by hash; 0 for no n-gram model."
+    ngram_regularization: float = 10.0
+    "Strength of the penalty on the squared weights of the n-gram model."
 
     def __post_init__(self):
         for names, accepts, expected in _RANGES:
@@ -86,12 +103,12 @@ class Settings:
 
 _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
-    ("vocabulary_size", lambda value: value >= 4, "at least 4"),
+    ("vocabulary_size", lambda value: 4 <= value <= LARGEST_VOCABULARY, f"4 to {LARGEST_VOCABULARY}"),
     ("window", lambda value: value >= 2, "at least 2"),
-    ("pretraining_epochs", lambda value: value >= 0, "at least 0"),
+    ("pretraining_epochs ngram_buckets", lambda value: value >= 0, "at least 0"),
     (
-        "least_count embedding_size units pretraining_batch_size samples epochs patience tokens_per_batch "
-        "longest_training_text",
+        "least_count embedding_size units pretraining_units ngram_order pretraining_batch_size samples epochs patience "
+        "tokens_per_batch longest_training_text",
         lambda value: value >= 1,
         "at least 1",
     ),
@@ -101,7 +118,8 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "at least 0 and less than 1",
     ),
     (
-        "pretraining_passes pretraining_learning_rate learning_rate clip_norm",
+        "pretraining_passes pretraining_learning_rate pretrained_embedding_scale learning_rate clip_norm "
+        "ngram_regularization",
         lambda value: 0 < value < math.inf,
         "a finite number above 0",
     ),
@@ -109,26 +127,28 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
 ]
 
 
-def build_encoder(settings: Settings, vocabulary_size: int, **options) -> BidirectionalEncoder:
-    """The encoder that the settings describe, with further options of its own such as dropout rates."""
-    return BidirectionalEncoder(vocabulary_size, settings.embedding_size, settings.units, seed=settings.seed, **options)
-
-
 def build_classifier(
-    settings: Settings, vocabulary_size: int, embedding_dtype: str | None = None
-) -> SentimentClassifier:
-    """The classifier that the settings describe, its weights drawn."""
-    encoder = build_encoder(
-        settings,
+    settings: Settings, vocabulary_size: int, stored_dtype: str | None = None
+) -> SentimentClassifier | BlendedClassifier:
+    """The classifier that the settings describe, its weights drawn; `stored_dtype` is that of the large tables."""
+    encoder = BidirectionalEncoder(
         vocabulary_size,
+        settings.embedding_size,
+        settings.units,
         word_dropout=settings.word_dropout,
         dropout=settings.dropout,
         recurrent_dropout=settings.recurrent_dropout,
-        embedding_dtype=embedding_dtype,
+        seed=settings.seed,
+        embedding_dtype=stored_dtype,
     )
     classifier = SentimentClassifier(encoder, settings.pooled_dropout, seed=settings.seed)
     classifier.build((None, None))
-    return classifier
+    if not settings.ngram_buckets:
+        return classifier
+    ngrams = NgramClassifier(vocabulary_size, settings.ngram_order, settings.ngram_buckets, stored_dtype)
+    blended = BlendedClassifier(classifier, ngrams)
+    blended.build((None, None))
+    return blended
 
 
 def train(source: str, run: RunFolder, settings: Settings) -> None:
@@ -150,20 +170,47 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         f"{len(splits['unlabelled'])} without labels; {len(vocabulary)} tokens, {classifier.count_params()} weights",
         file=sys.stderr,
     )
+    lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
     if settings.pretraining_epochs:
         # A pass or two over so much text cannot be learnt by heart, so this encoder goes without dropout.
-        encoder = build_encoder(settings, len(vocabulary))
+        encoder = BidirectionalEncoder(
+            len(vocabulary), settings.embedding_size, settings.pretraining_units, seed=settings.seed
+        )
         _pretrain(encoder, batches.token_ids(pretraining_texts, vocabulary), run, settings)
-        classifier.encoder.set_weights(encoder.get_weights())
-    _train_with_labels(classifier, splits["train"], splits["validation"], vocabulary, run, settings)
-    # What is shipped stores the embedding in half precision. Rounded here, run and export hold the same numbers.
-    embedding = classifier.encoder.embedding.embeddings
-    embedding.assign(keras.ops.convert_to_numpy(embedding).astype(np.float16).astype(np.float32))
+        # The embedding alone goes on, and smaller: starting from the language models' states, or from an embedding of
+        # full size, training stood still for hundreds of batches and ended lower on validation data.
+        embedding = keras.ops.convert_to_numpy(encoder.embedding.embeddings)
+        lstm.encoder.embedding.embeddings.assign(embedding * settings.pretrained_embedding_scale)
+        lstm.encoder.embedding.trainable = settings.tune_embedding
+    _train_with_labels(lstm, splits["train"], splits["validation"], vocabulary, run, settings)
+    # What is shipped stores its large tables in half precision. Rounded here, run and export hold the same numbers.
+    _round_to_half(lstm.encoder.embedding.embeddings)
+    if isinstance(classifier, BlendedClassifier):
+        _add_ngrams(classifier, splits["train"], splits["validation"], vocabulary, run, settings)
     with atomic_path(run.model_weights) as path:
         classifier.save_weights(path)
 
 
-def load_run(run: RunFolder) -> tuple[SentimentClassifier, Vocabulary, Settings]:
+def _round_to_half(table) -> None:
+    table.assign(keras.ops.convert_to_numpy(table).astype(np.float16).astype(np.float32))
+
+
+def _add_ngrams(classifier: BlendedClassifier, training, validation, vocabulary, run: RunFolder, settings) -> None:
+    """Fit the n-gram model on the training texts and the mixture on the validation texts."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    ids = batches.token_ids([record.text for record in training], vocabulary)
+    fit_ngrams(classifier.ngrams, ids, [record.label for record in training], settings.ngram_regularization)
+    _round_to_half(classifier.ngrams.table)
+    validation_ids = batches.token_ids([record.text for record in validation], vocabulary)
+    accuracies = blend(classifier, validation_ids, [record.label for record in validation])
+    row = {"stage": BLEND, "epoch": 1, **accuracies}
+    row["seconds"] = round(time.perf_counter() - started, 2)
+    row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
+    run.write_metrics([*(other for other in run.metrics() if other["stage"] != BLEND), row])
+    print(", ".join(f"{BLEND} {name} {value:.4f}" for name, value in accuracies.items()), file=sys.stderr)
+
+
+def load_run(run: RunFolder) -> tuple[SentimentClassifier | BlendedClassifier, Vocabulary, Settings]:
     """The trained classifier of a run, as it is shipped, with its vocabulary and settings.
 
     Raises:
@@ -177,7 +224,7 @@ def load_run(run: RunFolder) -> tuple[SentimentClassifier, Vocabulary, Settings]
     try:
         settings = Settings(**{field.name: config[field.name] for field in dataclasses.fields(Settings)})
         vocabulary = Vocabulary.load(run.path / "vocabulary.txt")
-        classifier = build_classifier(settings, len(vocabulary), embedding_dtype="float16")
+        classifier = build_classifier(settings, len(vocabulary), stored_dtype="float16")
         classifier.load_weights(run.model_weights)
     except Exception as error:  # Keras and h5py raise half a dozen kinds for a damaged file
         reason = (str(error).strip().splitlines() or [""])[0]

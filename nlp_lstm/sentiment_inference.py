@@ -14,7 +14,7 @@ import tensorflow as tf
 from nlp_lstm import datasets, export, metrics
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
-from nlp_lstm.sentiment import Settings, load_run
+from nlp_lstm.sentiment import BLEND, Settings, load_run
 from nlp_lstm.serving import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS, SentimentServing
 from nlp_lstm.text import tokenize
 from nlp_lstm.training import RunFolder
@@ -140,8 +140,11 @@ def _model_card(run: RunFolder, settings: Settings, weights: int) -> str:
     best = max(training, key=lambda row: row["val_accuracy"])
     data = Path(run.config()["data"]).name
     figures = [
-        f"| validation (cut from train, no group of texts on both sides) | {best['val_accuracy']:.4f} | | |",
+        f"| validation (other films than in training), LSTM alone | {best['val_accuracy']:.4f} | | |",
     ]
+    for row in (row for row in rows if row["stage"] == BLEND):
+        figures.append(f"| validation, n-grams alone | {row['ngram_accuracy']:.4f} | | |")
+        figures.append(f"| validation, both (their mixture was set on it) | {row['accuracy']:.4f} | | |")
     for path in sorted(run.path.glob("evaluation-*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         figures.append(
@@ -155,6 +158,11 @@ def _model_card(run: RunFolder, settings: Settings, weights: int) -> str:
         "",
         "Takes text, gives `negative` or `positive` and P(positive). An embedding, an LSTM in each direction,",
         "maximum and mean over the tokens, one linear unit.",
+        *(
+            ["Its logit and that of a linear model over n-grams are weighted and added."]
+            if settings.ngram_buckets
+            else []
+        ),
         "",
         "## Data",
         "",

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from nlp_lstm.models.classifier import SentimentClassifier
+from nlp_lstm.models.ngrams import BlendedClassifier
 from nlp_lstm.text import tokenize
 from nlp_lstm.vocabulary import BOUNDARY, PADDING, Vocabulary
 
@@ -28,7 +29,7 @@ class SentimentServing(tf.Module):
         vocabulary: the tokens whose ids it was trained on.
     """
 
-    def __init__(self, classifier: SentimentClassifier, vocabulary: Vocabulary):
+    def __init__(self, classifier: SentimentClassifier | BlendedClassifier, vocabulary: Vocabulary):
         super().__init__(name="sentiment")
         self.classifier = classifier
         self.table = vocabulary.table
@@ -97,7 +98,7 @@ class SentimentServing(tf.Module):
             "label": _labels(score),
             "score": score,
             "logit": logit,
-            "bias": tf.fill(tf.shape(logit), tf.convert_to_tensor(self.classifier.head.bias)[0]),
+            "bias": tf.fill(tf.shape(logit), self.classifier.bias),
             "polarity": polarity * visible,
         }
         for direction, gates in zip(("forward", "backward"), directions, strict=True):

@@ -30,16 +30,23 @@ def exported_sentiment(tmp_path_factory) -> ExportedSentiment:
     from nlp_lstm import export
     from nlp_lstm.models.classifier import SentimentClassifier
     from nlp_lstm.models.encoder import BidirectionalEncoder
+    from nlp_lstm.models.ngrams import BlendedClassifier, NgramClassifier
     from nlp_lstm.serving import SentimentServing
     from nlp_lstm.vocabulary import Vocabulary
 
     words = ["the", "a", "film", "best", "dull", "not", "it's", *".,!?<>映画é😀\ufffd"]
     vocabulary = Vocabulary(["", "[UNK]", "[BOUND]", *words])
-    classifier = SentimentClassifier(BidirectionalEncoder(len(vocabulary), 8, 6, embedding_dtype="float16"))
+    lstm = SentimentClassifier(BidirectionalEncoder(len(vocabulary), 8, 6, embedding_dtype="float16"))
+    lstm.build((None, None))
+    classifier = BlendedClassifier(lstm, NgramClassifier(len(vocabulary), 2, 50, table_dtype="float16"))
     classifier.build((None, None))
     rng = np.random.default_rng(0)
     for weight in classifier.weights:
         weight.assign(rng.normal(0.0, 0.5, weight.shape))
+    classifier.mixture.assign([4.0, 0.6, 0.0])
+    # Some texts on either side: about half of random ones.
+    middle = np.median(classifier(rng.integers(1, len(vocabulary), (100, 6))))
+    classifier.mixture.assign([4.0, 0.6, -middle])
     serving = SentimentServing(classifier, vocabulary)
     warm_up = {
         "serving_default": {"text": ["The best film!", "A dull film."]},

@@ -14,7 +14,8 @@ import pytest
 
 from nlp_lstm import batches, datasets, sentiment
 from nlp_lstm.errors import UserError
-from nlp_lstm.sentiment import Settings, build_classifier, build_encoder, train
+from nlp_lstm.models.encoder import BidirectionalEncoder
+from nlp_lstm.sentiment import Settings, build_classifier, load_run, train
 from nlp_lstm.training import RunFolder
 from nlp_lstm.vocabulary import Vocabulary
 
@@ -34,6 +35,8 @@ TINY = Settings(
     learning_rate=0.02,
     tokens_per_batch=1344,  # 28 texts of 48: the 224 of the sample make even batches, and XLA compiles but one
     longest_training_text=48,
+    pretraining_units=7,
+    ngram_buckets=500,
 )
 
 
@@ -44,7 +47,7 @@ def without_times(run):
 
 
 def best_classifier(run):
-    classifier = build_classifier(TINY, len(Vocabulary.load(run.path / "vocabulary.txt")))
+    classifier = build_classifier(TINY, len(Vocabulary.load(run.path / "vocabulary.txt"))).lstm
     classifier.load_weights(run.best_weights("training"))
     return classifier
 
@@ -56,14 +59,16 @@ def whole(tmp_path_factory):
     return run
 
 
-def test_metrics_tell_of_both_stages(whole):
+def test_metrics_tell_of_every_stage(whole):
     rows = whole.metrics()
     assert [(row["stage"], row["epoch"]) for row in rows] == [
         *(("pretraining", epoch) for epoch in (1, 2, 3)),
         *(("training", epoch) for epoch in (1, 2, 3)),
+        ("blend", 1),
     ]
     assert rows[2]["val_loss"] < rows[0]["val_loss"]
-    assert all(0 <= row["val_accuracy"] <= 1 for row in rows[3:])
+    assert all(0 <= row["val_accuracy"] <= 1 for row in rows[3:6])
+    assert rows[6]["ngram_accuracy"] > 0.6
     assert whole.config() == {"task": "sentiment", "data": "sample", **dataclasses.asdict(TINY)}
 
 
@@ -76,26 +81,26 @@ def test_the_best_weights_are_those_of_the_best_epoch(whole):
     for places, ids in batches.sorted_batches(batches.token_ids([r.text for r in records], vocabulary), 2000):
         positive = np.asarray(classifier(ids)) > 0
         right += sum(records[place].label == guess for place, guess in zip(places, positive, strict=True))
-    assert right / len(records) == pytest.approx(max(row["val_accuracy"] for row in whole.metrics()[3:]), abs=1e-6)
+    assert right / len(records) == pytest.approx(max(row["val_accuracy"] for row in whole.metrics()[3:6]), abs=1e-6)
 
 
-def test_the_classifier_starts_from_the_pretrained_encoder(whole, monkeypatch, tmp_path):
+def test_the_classifier_starts_from_the_pretrained_embedding(monkeypatch, tmp_path):
     """Stop where training with labels begins, and look at what it begins with."""
     begun = []
     monkeypatch.setattr(
         sentiment,
         "_train_with_labels",
-        lambda classifier, *_: begun.append(classifier.encoder.get_weights()),
+        lambda classifier, *_: begun.append(classifier.encoder.get_weights()[0]),
     )
+    monkeypatch.setattr(sentiment, "_add_ngrams", lambda *_: None)
     monkeypatch.setattr(sentiment, "_pretrain", lambda encoder, *_: mark(encoder))
 
     def mark(encoder):
         encoder.build((None, None))
-        encoder.set_weights([np.full(weight.shape, place) for place, weight in enumerate(encoder.weights)])
+        encoder.set_weights([np.full(weight.shape, place + 2) for place, weight in enumerate(encoder.weights)])
 
     train("sample", RunFolder(tmp_path / "run"), TINY)
-    for place, weight in enumerate(begun[0]):
-        np.testing.assert_array_equal(weight, np.float32(place))
+    np.testing.assert_allclose(begun[0], 2 * TINY.pretrained_embedding_scale, rtol=1e-6)
 
 
 SCRIPT = """
@@ -132,13 +137,13 @@ def test_killed_and_started_again_it_ends_the_same(whole, tmp_path):
     train("sample", run, TINY)
     assert without_times(run) == without_times(whole)
     assert run.model_weights.exists()
-    for found, expected in zip(best_classifier(run).weights, best_classifier(whole).weights, strict=True):
+    for found, expected in zip(load_run(run)[0].weights, load_run(whole)[0].weights, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 def test_without_pretraining(tmp_path):
     run = RunFolder(tmp_path / "run")
-    train("sample", run, dataclasses.replace(TINY, pretraining_epochs=0, epochs=1))
+    train("sample", run, dataclasses.replace(TINY, pretraining_epochs=0, epochs=1, ngram_buckets=0))
     assert [row["stage"] for row in run.metrics()] == ["training"]
     assert run.best_weights("training").exists()
     assert not run.best_weights("pretraining").exists()
@@ -163,7 +168,7 @@ def test_pretraining_goes_over_the_text_as_often_as_asked(monkeypatch, tmp_path)
         for total in (3, 40, 75, 79, 80, 81, 97):  # windows of 16: from no whole one to six
             ids = [np.array([2, 2]), 3 + rng.integers(0, 20, total)]  # the first of each hundred is held out
             settings = dataclasses.replace(TINY, pretraining_passes=9.0, pretraining_batch_size=2)
-            sentiment._pretrain(build_encoder(settings, 30), ids, RunFolder(tmp_path), settings)
+            sentiment._pretrain(BidirectionalEncoder(30, 6, 7), ids, RunFolder(tmp_path), settings)
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

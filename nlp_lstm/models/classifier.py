@@ -40,6 +40,11 @@ class SentimentClassifier(keras.Model):
         self.head.build((None, width))
         self.built = True
 
+    @property
+    def bias(self):
+        """The logit of a text whose tokens have no share in it."""
+        return ops.convert_to_tensor(self.head.bias)[0]
+
     def call(self, ids, training=False):
         """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
         states = ops.concatenate(self.encoder(ids, training=training), axis=-1)  # (B, T, 2U)

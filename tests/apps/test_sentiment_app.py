@@ -38,6 +38,8 @@ TINY = {
     "--tokens-per-batch": "1536",
     "--longest-training-text": "48",
     "--learning-rate": "0.02",
+    "--pretraining-units": "6",
+    "--ngram-buckets": "500",
 }
 
 
