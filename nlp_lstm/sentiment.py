@@ -70,8 +70,6 @@ class Settings:
     "Wrong tokens drawn for each batch of pre-training."
     pretrained_embedding_scale: float = 0.3
     "Training with labels starts from the pre-trained embedding times this."
-    tune_embedding: bool = True
-    "Whether training with labels changes a pre-trained embedding."
     epochs: int = 6
     "Most epochs of training with labels."
     patience: int = 3
@@ -181,7 +179,6 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         # full size, training stood still for hundreds of batches and ended lower on validation data.
         embedding = keras.ops.convert_to_numpy(encoder.embedding.embeddings)
         lstm.encoder.embedding.embeddings.assign(embedding * settings.pretrained_embedding_scale)
-        lstm.encoder.embedding.trainable = settings.tune_embedding
     _train_with_labels(lstm, splits["train"], splits["validation"], vocabulary, run, settings)
     # What is shipped stores its large tables in half precision. Rounded here, run and export hold the same numbers.
     _round_to_half(lstm.encoder.embedding.embeddings)
