@@ -160,6 +160,9 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     )
     # Only now, so that a source that cannot be read leaves no run folder behind.
     run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)})
+    if run.model_weights.exists():
+        print(f"the run in '{run.path}' is finished", file=sys.stderr)
+        return
     pretraining_texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
     vocabulary = _run_vocabulary(run, pretraining_texts, settings)
     classifier = build_classifier(settings, len(vocabulary))

@@ -200,6 +200,7 @@ class TestVerbs:
             ("pretraining", 1),
             ("training", 1),
             ("training", 2),
+            ("blend", 1),
         ]
         assert is_png(run / "curves.png")
 
@@ -480,7 +481,7 @@ class TestBadSettings:
         [
             *(("--seed", value, "0 to 2147483647") for value in ("-1", "2147483648")),
             *(("--validation-fraction", value, "less than 1") for value in ("2", "1", "-0.1", "nan")),
-            *(("--vocabulary-size", value, "at least 4") for value in ("0", "3")),
+            *(("--vocabulary-size", value, "4 to 65536") for value in ("0", "3", "65537")),
             ("--least-count", "0", "at least 1"),
             ("--embedding-size", "0", "at least 1"),
             *(("--units", value, "at least 1") for value in ("0", "-3")),
