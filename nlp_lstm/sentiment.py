@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -182,27 +183,44 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         # full size, training stood still for hundreds of batches and ended lower on validation data.
         embedding = keras.ops.convert_to_numpy(encoder.embedding.embeddings)
         lstm.encoder.embedding.embeddings.assign(embedding * settings.pretrained_embedding_scale)
-    _train_with_labels(lstm, splits["train"], splits["validation"], vocabulary, run, settings)
+    training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
+    _train_with_labels(lstm, training, validation, run, settings)
     # What is shipped stores its large tables in half precision. Rounded here, run and export hold the same numbers.
     _round_to_half(lstm.encoder.embedding.embeddings)
     if isinstance(classifier, BlendedClassifier):
-        _add_ngrams(classifier, splits["train"], splits["validation"], vocabulary, run, settings)
+        _add_ngrams(classifier, training, validation, run, settings)
     with atomic_path(run.model_weights) as path:
         classifier.save_weights(path)
+
+
+class _EncodedTexts(NamedTuple):
+    ids: list[np.ndarray]
+    labels: list[int]
+
+
+def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> _EncodedTexts:
+    labelled = [(record.text, record.label) for record in records if record.label is not None]
+    return _EncodedTexts(
+        batches.token_ids([text for text, _ in labelled], vocabulary), [label for _, label in labelled]
+    )
 
 
 def _round_to_half(table) -> None:
     table.assign(keras.ops.convert_to_numpy(table).astype(np.float16).astype(np.float32))
 
 
-def _add_ngrams(classifier: BlendedClassifier, training, validation, vocabulary, run: RunFolder, settings) -> None:
+def _add_ngrams(
+    classifier: BlendedClassifier,
+    training: _EncodedTexts,
+    validation: _EncodedTexts,
+    run: RunFolder,
+    settings: Settings,
+) -> None:
     """Fit the n-gram model on the training texts and the mixture on the validation texts."""
     started, cpu_started = time.perf_counter(), time.process_time()
-    ids = batches.token_ids([record.text for record in training], vocabulary)
-    fit_ngrams(classifier.ngrams, ids, [record.label for record in training], settings.ngram_regularization)
+    fit_ngrams(classifier.ngrams, training.ids, training.labels, settings.ngram_regularization)
     _round_to_half(classifier.ngrams.table)
-    validation_ids = batches.token_ids([record.text for record in validation], vocabulary)
-    accuracies = blend(classifier, validation_ids, [record.label for record in validation])
+    accuracies = blend(classifier, validation.ids, validation.labels)
     row = {"stage": BLEND, "epoch": 1, **accuracies}
     row["seconds"] = round(time.perf_counter() - started, 2)
     row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
@@ -308,25 +326,31 @@ def mean_of_outputs(_, losses):
     return keras.ops.mean(losses)
 
 
-def _train_with_labels(classifier, training: list[LabelledText], validation, vocabulary, run, settings) -> None:
-    ids = batches.token_ids([record.text for record in training], vocabulary)
-    labels = [record.label for record in training]
-
+def _train_with_labels(
+    classifier: SentimentClassifier,
+    training: _EncodedTexts,
+    validation: _EncodedTexts,
+    run: RunFolder,
+    settings: Settings,
+) -> None:
     def epoch_batches(epoch):
         return batches.bucketed_batches(
-            ids, labels, settings.tokens_per_batch, settings.longest_training_text, (settings.seed, epoch)
+            training.ids,
+            training.labels,
+            settings.tokens_per_batch,
+            settings.longest_training_text,
+            (settings.seed, epoch),
         )
 
-    steps = sum(1 for _ in epoch_batches(1))
+    steps = int(epoch_batches(1).cardinality())
     classifier.compile(
         _optimizer(settings.learning_rate, steps * settings.epochs, settings),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
         jit_compile=False,
     )
-    validation_ids = batches.token_ids([record.text for record in validation], vocabulary)
     validation_batches = batches.bucketed_batches(
-        validation_ids, [record.label for record in validation], 4 * settings.tokens_per_batch, 1024, (0,)
+        validation.ids, validation.labels, 4 * settings.tokens_per_batch, 1024, (0,)
     )
     train_stage(
         classifier,

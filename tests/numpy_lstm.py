@@ -134,3 +134,14 @@ MASKS = {  # of the 4 rows and 5 steps that `draw_problem` gives by default
     "empty rows": np.array([[0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 0, 0, 0]], bool),
     "any": np.array([[0, 1, 0, 0, 1], [1, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]], bool),
 }
+
+
+def assert_near(actual, expected, tolerance):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def assert_all_near(actual, expected, tolerance):
+    for a, e in zip(actual, expected, strict=True):
+        assert_near(a, e, tolerance)

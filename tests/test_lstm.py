@@ -13,7 +13,7 @@ import numpy_lstm
 import pytest
 from keras import ops
 from keras.src.testing import TestCase
-from numpy_lstm import MASKS, draw_problem
+from numpy_lstm import MASKS, assert_all_near, assert_near, draw_problem
 
 from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
 
@@ -36,17 +36,6 @@ def built(layer_class=LSTM, problem=None, **options):
     layer.build(problem.x.shape)
     layer.set_weights(problem.weights[: len(layer.weights)])
     return layer
-
-
-def assert_near(actual, expected, tolerance):
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
-
-
-def assert_all_near(actual, expected, tolerance):
-    for a, e in zip(actual, expected, strict=True):
-        assert_near(a, e, tolerance)
 
 
 # Against the oracle

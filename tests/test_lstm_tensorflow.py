@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_lstm import MASKS, draw_problem
+from numpy_lstm import MASKS, assert_all_near, assert_near, draw_problem
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nlp_lstm import lstm_tensorflow
@@ -21,17 +21,6 @@ def built(problem, layer_class=LSTM, **options):
     layer.build(problem.x.shape)
     layer.set_weights(problem.weights[: len(layer.weights)])
     return layer
-
-
-def assert_near(actual, expected, tolerance):
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
-
-
-def assert_all_near(actual, expected, tolerance):
-    for a, e in zip(actual, expected, strict=True):
-        assert_near(a, e, tolerance)
 
 
 def directions(problem, seed=99):

@@ -134,10 +134,6 @@ class BlendedClassifier(keras.Model):
         self.built = True
 
     @property
-    def encoder(self):
-        return self.lstm.encoder
-
-    @property
     def bias(self):
         """The logit of a text whose tokens have no share in it."""
         a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
@@ -152,7 +148,9 @@ class BlendedClassifier(keras.Model):
         """As `SentimentClassifier.explain`, a token's share being its shares in both models."""
         a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
         logits, polarity, gates = self.lstm.explain(ids)
-        return a * logits + b * self.ngrams(ids) + c, a * polarity + b * self.ngrams.shares(ids), gates
+        shares = self.ngrams.shares(ids)
+        ngram_logits = ops.sum(shares, axis=-1) + self.ngrams.bias
+        return a * logits + b * ngram_logits + c, a * polarity + b * shares, gates
 
     def get_config(self):
         return {
