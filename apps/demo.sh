@@ -29,3 +29,20 @@ say "What its gates do"
 mkdir -p build
 cp "$out/gates.png" build/gates.png
 echo "heat map: build/gates.png"
+
+say "A character language model of a short text: train, export, write"
+"$PYTHON" apps/char_lm.py train --data sample --run "$out/char_run" --units 96 --embedding-size 32 --epochs 6 --window 32 \
+    --batch-size 8 --averaging 0.9 --learning-rate 0.01 --hidden-dropout 0.1 --output-dropout 0.1 --recurrent-kernel-dropout 0
+"$PYTHON" apps/char_lm.py export --run "$out/char_run" --to "$out/saved_models/char_lm"
+"$PYTHON" apps/char_lm.py evaluate --model "$out/saved_models/char_lm" --data sample --json
+"$PYTHON" apps/char_lm.py generate --model "$out/saved_models/char_lm" --prompt "The ferry" --length 80
+
+say "The shipped one, trained on a million characters of Shakespeare"
+"$PYTHON" apps/char_lm.py generate --prompt "ROMEO:" --length 300 --temperature 0.8 --seed 7
+"$PYTHON" apps/char_lm.py score "To be, or not to be" "eb ot ton ro ,eb oT"
+
+say "What its units do"
+"$PYTHON" apps/char_lm.py generate --prompt "JULIET:" --length 400 --seed 1 > "$out/text.txt"
+"$PYTHON" apps/char_lm.py explain --file "$out/text.txt" --follow line_position --count 3 --html "$out/activity.html"
+cp "$out/activity.html" build/activity.html
+echo "page: build/activity.html"

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from nlp_lstm import cli, datasets
 from nlp_lstm.errors import UserError
+from nlp_lstm.files import told_if_unwritable
 
 cli.import_tensorflow_quietly()
 
@@ -73,7 +74,7 @@ def evaluate(
     signature = sentiment_inference.open_signature(model, run)
     result = sentiment_inference.evaluate(signature, data, split, seed, plots)
     if run is not None:
-        sentiment_inference.keep_evaluation(run, result)
+        RunFolder(run).keep_evaluation(result)
     if json:
         cli.print_json(result)
         return
@@ -155,10 +156,8 @@ def explain(
         rows = gates.gate_rows(answer, len(answer["tokens"]))
         if plot is not None:
             title = f"{answer['label']}, P(positive) = {answer['score']:.3f}"
-            try:
+            with told_if_unwritable("--plot", plot):
                 gates.draw_heat_map(answer["tokens"], answer["polarity"], rows, title, plot)
-            except OSError as error:
-                raise UserError(f"cannot write --plot '{plot}': {error.strerror}") from None
         if json:
             cli.print_json(
                 {

@@ -90,6 +90,19 @@ def texts_from(arguments: tuple[str, ...], file: Path | None) -> list[bytes]:
     return lines
 
 
+def text_from(arguments: tuple[str, ...], file: Path | None) -> bytes:
+    """The one text to work on, with its line breaks: the argument, a file, or standard input.
+
+    A newline at the very end of a file, or of standard input, is not part of it.
+
+    Raises:
+        UserError: for several texts, both an argument and a file, none at all, or a file that cannot be read.
+    """
+    if len(arguments) > 1:
+        raise UserError(f"this takes one text, got {len(arguments)}: put quotation marks round it")
+    return b"\n".join(texts_from(arguments, file))
+
+
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object on one line of standard output."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)

@@ -103,11 +103,11 @@ def resolve(path: Path) -> Path:
     raise UserError(f"'{path}' is no model: it holds neither a saved_model.pb nor a numbered folder with one")
 
 
-def load(path: Path, signature: str = "serving_default") -> Any:
-    """Load the SavedModel that `path` means; it must have the signature named.
+def load(path: Path, *signatures: str) -> Any:
+    """Load the SavedModel that `path` means; it must have the signatures named, or else a `serving_default`.
 
     Raises:
-        UserError: if it cannot be read or lacks the signature.
+        UserError: if it cannot be read or lacks a signature.
     """
     found = resolve(path)
     try:
@@ -116,11 +116,12 @@ def load(path: Path, signature: str = "serving_default") -> Any:
         raise UserError(
             f"cannot load the model at '{found}' ({_reason(error)}): export it again or name another with --model"
         ) from None
-    if signature not in model.signatures:
-        raise UserError(
-            f"the model at '{found}' has no signature '{signature}' (it has {', '.join(sorted(model.signatures))}): "
-            "name a model of this app with --model"
-        )
+    for signature in signatures or ("serving_default",):
+        if signature not in model.signatures:
+            raise UserError(
+                f"the model at '{found}' has no signature '{signature}' (it has "
+                f"{', '.join(sorted(model.signatures))}): name a model of this app with --model"
+            )
     return model
 
 

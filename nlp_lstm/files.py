@@ -7,6 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nlp_lstm.errors import UserError
+
+
+@contextmanager
+def told_if_unwritable(flag: str, target: Path) -> Iterator[None]:
+    """Tell an error of writing what a flag of the command line names as the user's mistake.
+
+    >>> with told_if_unwritable("--plot", Path("/gates.png")), atomic_path(Path("/gates.png")) as path:
+    ...     figure.savefig(path)
+    Traceback (most recent call last):
+    nlp_lstm.errors.UserError: cannot write --plot '/gates.png' (Permission denied): name another place
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {flag} '{target}' ({error.strerror or error}): name another place") from None
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:

@@ -22,7 +22,44 @@ class Gates(NamedTuple):
     hidden: Any
 
 
-def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=ops.sigmoid):
+class Gains(NamedTuple):
+    """The weights of layer normalisation in an LSTM (Ba, Kiros and Hinton 2016, eq. 20 to 22)."""
+
+    kernel: Any  # (4 * units,)
+    recurrent: Any  # (4 * units,)
+    cell: Any  # (units,)
+    cell_shift: Any  # (units,)
+
+
+EPSILON = 1e-5
+"""Added to the variance in layer normalisation."""
+
+
+def normalize(v, gain):
+    r"""Layer normalisation :math:`\gamma \odot (v - \mu) / \sqrt{\sigma^2 + \epsilon}` over the last axis.
+
+    >>> normalize(ops.array([[1.0, 3.0]]), gain=ops.array([1.0, 2.0]))  # [[-1, 2]]
+    """
+    mean = ops.mean(v, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(v - mean), axis=-1, keepdims=True)
+    return gain * (v - mean) * ops.rsqrt(variance + EPSILON)
+
+
+def zoneout(previous, new, kept):
+    r"""A state of which a share stays what it was (Krueger et al. 2017): :math:`k \odot s_{t-1} + (1 - k) \odot s_t`.
+
+    >>> zoneout(previous=2.0, new=4.0, kept=0.25)
+    3.5
+
+    Args:
+        previous: the state before the step, `(batch, units)`.
+        new: the state that the step leads to, `(batch, units)`.
+        kept: ones and zeros, drawn for each step in training; their mean, the rate, when the layer is used.
+    """
+    return kept * previous + (1.0 - kept) * new
+
+
+def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=ops.sigmoid, gains=None):
     r"""Take one step of a long short-term memory network.
 
     >>> gates = lstm_step(x, h, c, W, U, b)
@@ -49,11 +86,16 @@ def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=o
         b: the bias, `(4 * units,)`, or None for none.
         activation: what stands as :math:`\tanh` above.
         recurrent_activation: what stands as :math:`\sigma` above.
+        gains: `Gains` for layer normalisation: of :math:`x_t W`, of :math:`h_{t-1} U` and, in the last equation only,
+            of :math:`c_t`.
 
     Returns:
         `Gates`, each `(batch, units)`; `hidden` and `cell` are the new state.
     """
-    z = ops.matmul(x, W) + ops.matmul(h, U)  # (B, 4U)
+    from_input, from_hidden = ops.matmul(x, W), ops.matmul(h, U)  # each (B, 4U)
+    if gains is not None:
+        from_input, from_hidden = normalize(from_input, gains.kernel), normalize(from_hidden, gains.recurrent)
+    z = from_input + from_hidden
     if b is not None:
         z = z + b
     z_i, z_f, z_c, z_o = ops.split(z, 4, axis=-1)  # each (B, U)
@@ -62,13 +104,13 @@ def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=o
     c_tilde = activation(z_c)
     o = recurrent_activation(z_o)
     c = f * c + i * c_tilde
-    h = o * activation(c)
+    h = o * activation(c if gains is None else normalize(c, gains.cell) + gains.cell_shift)
     return Gates(i, f, c_tilde, o, c, h)
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
 class LSTMCell(keras.layers.Layer):
-    """One step of an LSTM as a Keras layer, with the weights; arguments as of `keras.layers.LSTMCell`.
+    """One step of an LSTM as a Keras layer, with the weights; arguments as of `keras.layers.LSTMCell`, and four more.
 
     >>> cell = LSTMCell(8)
     >>> hidden, (hidden, cell_state) = cell(np.zeros((2, 3), "float32"), cell.get_initial_state(2))
@@ -79,10 +121,20 @@ class LSTMCell(keras.layers.Layer):
     (Gal and Ghahramani 2016) and shared by the four gates; in a bare `keras.layers.RNN`, which knows nothing of it,
     the cell draws a new one at each step.
 
+    The arguments that Keras's cell does not have:
+        recurrent_kernel_dropout: rate at which single weights of the recurrent kernel are dropped in training, the same
+            ones in a whole batch of sequences: DropConnect (Wan et al. 2013) as in Merity, Keskar and Socher 2018.
+        zoneout_hidden: rate at which features of the hidden state stay what they were, drawn anew for each step in
+            training; in use each keeps that share of what it was (Krueger et al. 2017).
+        zoneout_cell: the same of the cell state.
+        layer_normalization: normalise the input product, the recurrent product, and the cell state where it is shown
+            (Ba, Kiros and Hinton 2016).
+
     Attributes:
         kernel: `(features, 4 * units)`, the gates in the order i, f, c, o.
         recurrent_kernel: `(units, 4 * units)`.
         bias: `(4 * units,)`, or None.
+        gains: with layer normalisation, its four weights, `Gains`; else None.
 
     Raises:
         ValueError: if `units` is no positive integer, or a dropout rate lies outside [0, 1].
@@ -106,12 +158,23 @@ class LSTMCell(keras.layers.Layer):
         bias_constraint=None,
         dropout=0.0,
         recurrent_dropout=0.0,
+        recurrent_kernel_dropout=0.0,
+        zoneout_hidden=0.0,
+        zoneout_cell=0.0,
+        layer_normalization=False,
         seed=None,
         **kwargs,
     ):
         if isinstance(units, bool) or int(units) != units or units <= 0:
             raise ValueError(f"units must be a positive integer, got {units!r}")
-        for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+        rates = {
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "recurrent_kernel_dropout": recurrent_kernel_dropout,
+            "zoneout_hidden": zoneout_hidden,
+            "zoneout_cell": zoneout_cell,
+        }
+        for name, rate in rates.items():
             if not 0.0 <= rate <= 1.0:
                 raise ValueError(f"{name} must lie between 0 and 1, got {rate!r}")
         super().__init__(**kwargs)
@@ -131,6 +194,11 @@ class LSTMCell(keras.layers.Layer):
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
+        self.recurrent_kernel_dropout = recurrent_kernel_dropout
+        self.zoneout_hidden = zoneout_hidden
+        self.zoneout_cell = zoneout_cell
+        self.layer_normalization = layer_normalization
+        self.gains = None
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.state_size = [self.units, self.units]
@@ -160,6 +228,13 @@ class LSTMCell(keras.layers.Layer):
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
             )
+        if self.layer_normalization:
+            self.gains = Gains(
+                self.add_weight(shape=(4 * self.units,), name="kernel_gain", initializer="ones"),
+                self.add_weight(shape=(4 * self.units,), name="recurrent_gain", initializer="ones"),
+                self.add_weight(shape=(self.units,), name="cell_gain", initializer="ones"),
+                self.add_weight(shape=(self.units,), name="cell_shift", initializer="zeros"),
+            )
 
     def _initial_bias(self, shape, dtype=None):
         """Start the forget gate open, b_f = 1 (Jozefowicz, Zaremba and Sutskever 2015), the rest as asked for."""
@@ -176,6 +251,23 @@ class LSTMCell(keras.layers.Layer):
         ones = ops.ones((batch_size, width), dtype=self.compute_dtype)
         return keras.random.dropout(ones, rate, seed=self.seed_generator)
 
+    def draw_recurrent_kernel_mask(self):
+        """A mask of zeros and `1 / (1 - rate)` for the recurrent kernel, or None if nothing of it is dropped."""
+        if not self.recurrent_kernel_dropout:
+            return None
+        return self.draw_dropout_mask(self.units, 4 * self.units, self.recurrent_kernel_dropout)
+
+    def kept_shares(self, shape, training):
+        """What zoneout keeps of the hidden and of the cell state: drawn in this shape, a number, or None for none."""
+        rates = (self.zoneout_hidden, self.zoneout_cell)
+        if not any(rates):
+            return None
+        if not training:
+            return tuple(ops.convert_to_tensor(rate, dtype=self.compute_dtype) for rate in rates)
+        return tuple(
+            ops.cast(keras.random.uniform(shape, seed=self.seed_generator) < rate, self.compute_dtype) for rate in rates
+        )
+
     def call(self, inputs, states, training=False):
         h, c = states
         if training and self.dropout:
@@ -183,18 +275,35 @@ class LSTMCell(keras.layers.Layer):
         dropped = h
         if training and self.recurrent_dropout:
             dropped = h * self.draw_dropout_mask(ops.shape(h)[0], self.units, self.recurrent_dropout)
-        gates = self.step(inputs, dropped, c)
+        kernel_mask = self.draw_recurrent_kernel_mask() if training else None
+        gates = self.step(inputs, dropped, c, kernel_mask)
+        gates = self.zone_out(gates, h, c, self.kept_shares(ops.shape(h), training))
         return gates.hidden, [gates.hidden, gates.cell]
 
-    def step(self, inputs, hidden, cell):
+    def step(self, inputs, hidden, cell, recurrent_kernel_mask=None):
         """`lstm_step` with this cell's weights and activations and no dropout: `Gates`, each `(batch, units)`."""
-        W, U, b = self.cast_weights()
-        return lstm_step(inputs, hidden, cell, W, U, b, self.activation, self.recurrent_activation)
+        W, U, b = self.cast_weights(recurrent_kernel_mask)
+        return lstm_step(inputs, hidden, cell, W, U, b, self.activation, self.recurrent_activation, self.cast_gains())
 
-    def cast_weights(self):
-        """Kernel, recurrent kernel and bias (or None) in the dtype that the cell computes in."""
-        weights = (self.kernel, self.recurrent_kernel, self.bias)
-        return tuple(None if weight is None else ops.cast(weight, self.compute_dtype) for weight in weights)
+    def zone_out(self, gates, hidden, cell, kept):
+        """The same `Gates` with the shares `kept` of the state before the step in `hidden` and `cell`."""
+        if kept is None:
+            return gates
+        return gates._replace(hidden=zoneout(hidden, gates.hidden, kept[0]), cell=zoneout(cell, gates.cell, kept[1]))
+
+    def cast_weights(self, recurrent_kernel_mask=None, dtype=None):
+        """Kernel, recurrent kernel and bias (or None) in a dtype, by default the one that the cell computes in."""
+        dtype = dtype or self.compute_dtype
+        U = ops.cast(self.recurrent_kernel, dtype)
+        if recurrent_kernel_mask is not None:
+            U = U * ops.cast(recurrent_kernel_mask, dtype)
+        return ops.cast(self.kernel, dtype), U, None if self.bias is None else ops.cast(self.bias, dtype)
+
+    def cast_gains(self, dtype=None):
+        """The weights of layer normalisation in a dtype, or None without it."""
+        if self.gains is None:
+            return None
+        return Gains(*(ops.cast(gain, dtype or self.compute_dtype) for gain in self.gains))
 
     def get_initial_state(self, batch_size=None):
         return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in self.state_size]
@@ -218,20 +327,33 @@ class LSTMCell(keras.layers.Layer):
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
+            "recurrent_kernel_dropout": self.recurrent_kernel_dropout,
+            "zoneout_hidden": self.zoneout_hidden,
+            "zoneout_cell": self.zoneout_cell,
+            "layer_normalization": self.layer_normalization,
             "seed": self.seed,
         }
 
 
+class _Drawn(NamedTuple):
+    """What is drawn once for a batch of sequences, before the loop; None for what is not."""
+
+    recurrent_dropout_mask: Any = None  # (B, U)
+    recurrent_kernel_mask: Any = None  # (U, 4U)
+    kept: Any = None  # what zoneout keeps: two of (B, T, U) in the order of the walk, or two numbers
+
+
 class _WalkingCell(keras.layers.Layer):
-    """The step-by-step walk of `LSTM`: an `LSTMCell`'s step with the sequence's one recurrent dropout mask.
+    """The step-by-step walk of `LSTM`: an `LSTMCell`'s step with what was drawn for the sequence.
 
     Its output is the hidden state, or all six `Gates` side by side: one loop serves both the layer and the look inside.
+    Where zoneout was drawn for each step, both draws come behind the input's features.
     """
 
-    def __init__(self, cell, recurrent_dropout_mask, gates_too):
+    def __init__(self, cell, drawn, gates_too):
         super().__init__(dtype=cell.dtype_policy)
         self.wrapped = cell
-        self.recurrent_dropout_mask = recurrent_dropout_mask
+        self.drawn = drawn
         self.gates_too = gates_too
         self.output_size = cell.units * (6 if gates_too else 1)
         # Keras's loop on JAX and NumPy takes the first state for the last output, which a masked step gives again.
@@ -240,8 +362,12 @@ class _WalkingCell(keras.layers.Layer):
 
     def call(self, inputs, states):
         h, c = states[-2:]
-        dropped = h if self.recurrent_dropout_mask is None else h * self.recurrent_dropout_mask
-        gates = self.wrapped.step(inputs, dropped, c)
+        kept, units = self.drawn.kept, self.wrapped.units
+        if kept is not None and len(kept[0].shape):
+            inputs, *kept = ops.split(inputs, [inputs.shape[-1] - 2 * units, inputs.shape[-1] - units], axis=-1)
+        mask = self.drawn.recurrent_dropout_mask
+        gates = self.wrapped.step(inputs, h if mask is None else h * mask, c, self.drawn.recurrent_kernel_mask)
+        gates = self.wrapped.zone_out(gates, h, c, kept)
         if not self.gates_too:
             return gates.hidden, [gates.hidden, gates.cell]
         output = ops.concatenate(list(gates), axis=-1)
@@ -250,7 +376,7 @@ class _WalkingCell(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("nlp_lstm")
 class LSTM(keras.layers.RNN):
-    """A long short-term memory layer whose gates can be looked at; arguments as of `keras.layers.LSTM`.
+    """A long short-term memory layer whose gates can be looked at; arguments as of `keras.layers.LSTM`, and four more.
 
     >>> layer = LSTM(8, return_sequences=True)
     >>> layer(np.zeros((2, 5, 3), "float32")).shape
@@ -265,6 +391,9 @@ class LSTM(keras.layers.RNN):
       state on and gives the hidden state it stands at; before a row's first step, and for a row that is all padding,
       that is the initial state (Keras gives zeros there).
     - A dropout mask is drawn once a sequence and shared by the four gates.
+    - `recurrent_kernel_dropout`, `zoneout_hidden`, `zoneout_cell` and `layer_normalization`: see `LSTMCell`.
+    - With a half-precision policy on TensorFlow the products over a whole sequence are taken in half precision and the
+      recurrence in float32.
     - cuDNN is never used, so that a model trained on a GPU can be served on a CPU: `use_cudnn=True` is refused.
 
     Call arguments:
@@ -300,6 +429,10 @@ class LSTM(keras.layers.RNN):
         bias_constraint=None,
         dropout=0.0,
         recurrent_dropout=0.0,
+        recurrent_kernel_dropout=0.0,
+        zoneout_hidden=0.0,
+        zoneout_cell=0.0,
+        layer_normalization=False,
         seed=None,
         return_sequences=False,
         return_state=False,
@@ -328,6 +461,10 @@ class LSTM(keras.layers.RNN):
             bias_constraint=bias_constraint,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
+            recurrent_kernel_dropout=recurrent_kernel_dropout,
+            zoneout_hidden=zoneout_hidden,
+            zoneout_cell=zoneout_cell,
+            layer_normalization=layer_normalization,
             seed=seed,
             dtype=kwargs.get("dtype"),
             trainable=kwargs.get("trainable", True),
@@ -359,15 +496,18 @@ class LSTM(keras.layers.RNN):
         """Run the recurrence; `keras.layers.RNN.call` has prepared the state and puts the answer in shape."""
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         sequences = ops.cast(sequences, self.compute_dtype)
-        recurrent_dropout_mask = None
+        batch, steps = ops.shape(sequences)[0], ops.shape(sequences)[1]
+        drawn = _Drawn(kept=self.cell.kept_shares((batch, steps, self.units), training))
         if training and self.cell.dropout:
-            shape = ops.shape(sequences)
-            sequences = sequences * self.cell.draw_dropout_mask(shape[0], shape[2], self.cell.dropout)[:, None]
+            mask_of_features = self.cell.draw_dropout_mask(batch, sequences.shape[2], self.cell.dropout)
+            sequences = sequences * mask_of_features[:, None]
         if training and self.cell.recurrent_dropout:
-            recurrent_dropout_mask = self.cell.draw_dropout_mask(
-                ops.shape(sequences)[0], self.units, self.cell.recurrent_dropout
+            drawn = drawn._replace(
+                recurrent_dropout_mask=self.cell.draw_dropout_mask(batch, self.units, self.cell.recurrent_dropout)
             )
-        outputs, h, c = self._hidden_sequence(sequences, initial_state, mask, recurrent_dropout_mask, bool(training))
+        if training:
+            drawn = drawn._replace(recurrent_kernel_mask=self.cell.draw_recurrent_kernel_mask())
+        outputs, h, c = self._hidden_sequence(sequences, initial_state, mask, drawn, bool(training))
         last_output = h
         if self.zero_output_for_mask and mask is not None:
             shown = ops.cast(self._in_walking_order(mask), outputs.dtype)  # (B, T)
@@ -386,29 +526,50 @@ class LSTM(keras.layers.RNN):
             and self.cell.recurrent_activation is keras.activations.sigmoid
         )
 
-    def _hidden_sequence(self, sequences, initial_state, mask, recurrent_dropout_mask, training):
+    def _hidden_sequence(self, sequences, initial_state, mask, drawn, training):
         """The hidden states `(B, T, U)` and the last hidden and cell state, by the fast path or step by step."""
         if not self._fast_path_applies():
-            outputs, h, c = self._walk(sequences, initial_state, mask, recurrent_dropout_mask, gates_too=False)
+            outputs, h, c = self._walk(sequences, initial_state, mask, drawn, gates_too=False)
             return self._with_initial_state_before_first_step(outputs, initial_state[0], mask), h, c
         from nlp_lstm import lstm_tensorflow  # here, so that this module imports without TensorFlow
 
-        by_time, h, c, W, U, b, mask = self._time_major(sequences, initial_state, mask)
-        outputs, h, c = lstm_tensorflow.lstm_sequence(
-            by_time, h, c, W, U, b, mask, recurrent_dropout_mask, compiled=training
-        )
+        arguments = self._time_major(sequences, initial_state, mask, drawn)
+        outputs, h, c = lstm_tensorflow.lstm_sequence(**arguments, compiled=training)
+        outputs, h, c = (ops.cast(state, self.compute_dtype) for state in (outputs, h, c))
         return ops.transpose(outputs, (1, 0, 2)), h, c
 
-    def _time_major(self, sequences, initial_state, mask):
-        """What the fast path takes: the sequence and the mask with time first, the state and the weights."""
+    def _time_major(self, sequences, initial_state, mask, drawn):
+        """What the fast path takes: time first, and in float32 what half precision would harm."""
+        dtype = self.compute_dtype if self.compute_dtype == "float64" else "float32"
         if mask is not None:
             mask = ops.transpose(self._in_walking_order(ops.cast(mask, "bool")))[..., None]  # (T, B, 1)
         by_time = ops.transpose(self._in_walking_order(sequences), (1, 0, 2))  # (T, B, D)
-        return by_time, *initial_state, *self.cell.cast_weights(), mask
+        state = [ops.cast(part, dtype) for part in initial_state]
+        recurrent_dropout_mask, kernel_mask, kept = drawn
+        if recurrent_dropout_mask is not None:
+            recurrent_dropout_mask = ops.cast(recurrent_dropout_mask, dtype)
+        if kept is not None:
+            kept = [ops.cast(ops.transpose(k, (1, 0, 2)) if len(k.shape) else k, dtype) for k in kept]
+        W, U, b = self.cell.cast_weights(kernel_mask, dtype)
+        return {
+            "x": by_time,
+            "initial_hidden": state[0],
+            "initial_cell": state[1],
+            "W": W,
+            "U": U,
+            "b": b,
+            "mask": mask,
+            "recurrent_dropout_mask": recurrent_dropout_mask,
+            "zoneout": kept,
+            "gains": self.cell.cast_gains(dtype),
+        }
 
-    def _walk(self, sequences, initial_state, mask, recurrent_dropout_mask, gates_too):
+    def _walk(self, sequences, initial_state, mask, drawn, gates_too):
+        if drawn.kept is not None and len(drawn.kept[0].shape):
+            by_input = [self._in_walking_order(kept) for kept in drawn.kept]  # the loop turns them round with the input
+            sequences = ops.concatenate([sequences, *by_input], axis=-1)  # (B, T, D + 2U)
         walk = keras.layers.RNN(
-            _WalkingCell(self.cell, recurrent_dropout_mask, gates_too),
+            _WalkingCell(self.cell, drawn, gates_too),
             return_sequences=True,
             return_state=True,
             go_backwards=self.go_backwards,
@@ -435,6 +596,9 @@ class LSTM(keras.layers.RNN):
         >>> np.array_equal(g.output * ops.tanh(g.cell), layer(x))  # h_t = o_t ⊙ tanh(c_t), with return_sequences
         True
 
+        With zoneout `cell` and `hidden` are the mixed states, and with layer normalisation the cell state is normalised
+        in that equation.
+
         At a masked step nothing happens, and the gates say so: :math:`f_t = 1`, :math:`i_t = \tilde c_t = o_t = 0`,
         while `cell` and `hidden` show the state that is handed on. With `go_backwards` time runs as the layer walks.
 
@@ -452,14 +616,15 @@ class LSTM(keras.layers.RNN):
         if initial_state is None:
             initial_state = self.cell.get_initial_state(ops.shape(sequences)[0])
         initial_state = [ops.cast(state, self.compute_dtype) for state in initial_state]
+        drawn = _Drawn(kept=self.cell.kept_shares(None, training=False))
         if self._fast_path_applies():
             from nlp_lstm import lstm_tensorflow
 
-            trace = lstm_tensorflow.trace_sequence(*self._time_major(sequences, initial_state, mask))
+            trace = lstm_tensorflow.trace_sequence(**self._time_major(sequences, initial_state, mask, drawn))
             by_step = [*ops.split(trace.gates, 4, axis=-1), trace.cell[1:], trace.hidden[1:]]
-            i, f, c_tilde, o, c, h = (ops.transpose(part, (1, 0, 2)) for part in by_step)
+            i, f, c_tilde, o, c, h = (ops.cast(ops.transpose(part, (1, 0, 2)), self.compute_dtype) for part in by_step)
         else:
-            outputs, _, _ = self._walk(sequences, initial_state, mask, None, gates_too=True)
+            outputs, _, _ = self._walk(sequences, initial_state, mask, drawn, gates_too=True)
             i, f, c_tilde, o, c, h = ops.split(outputs, 6, axis=-1)
             h = self._with_initial_state_before_first_step(h, initial_state[0], mask)
             c = self._with_initial_state_before_first_step(c, initial_state[1], mask)

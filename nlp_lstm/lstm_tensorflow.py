@@ -11,12 +11,19 @@ Kočiský and Blunsom 2016, "Optimizing Performance of Recurrent Neural Networks
 4. in training the loops are compiled by XLA. Outside training they are plain `tf.while_loop`s, because a stock
    TensorFlow Serving has XLA switched off and what is exported must run there.
 
+With an input in half precision (a `mixed_bfloat16` policy) the large products of 1 and 3 are taken in it, by
+TensorFlow's own kernels, and the recurrence itself stays in the dtype of the recurrent kernel: a state that is rounded
+at every step forgets, and XLA's half-precision products are slower than its float32 ones.
+
 Everything here is time major: `(time, batch, ...)`, written `(T, B, ...)` in comments.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from nlp_lstm.lstm import EPSILON, Gains, normalize
 
 
 class Trace(NamedTuple):
@@ -49,43 +56,81 @@ def _activate_all_at_once(z):
     return gates, tf.split(gates, 4, axis=-1)
 
 
-def _project(x, W, b):
-    """The input product of all steps, `(T, B, 4U)`."""
+def _project(x, W):
+    """The input product of all steps without the bias, `(T, B, 4U)`, in the dtype of the input."""
     # A product of two matrices: a batched one would have a batched gradient, D * 4U numbers for every step.
-    projected = tf.matmul(tf.reshape(x, [-1, W.shape[0]]), W)
-    if b is not None:
-        projected = tf.nn.bias_add(projected, b)
+    projected = tf.matmul(tf.reshape(x, [-1, W.shape[0]]), tf.cast(W, x.dtype))
     return tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], W.shape[1]])
 
 
-def _step(projected, h, c, U, mask, recurrent_dropout_mask, activate):
-    dropped = h if recurrent_dropout_mask is None else h * recurrent_dropout_mask
-    gates, (i, f, c_tilde, o) = activate(projected + tf.matmul(dropped, U))
+def _add_bias(projected, b, dtype):
+    projected = tf.cast(projected, dtype)
+    return projected if b is None else projected + b
+
+
+def _at(kept, t):
+    """The share of the state that zoneout keeps at a step: drawn for each in training, else the same for all."""
+    return kept[t] if kept.shape.rank else kept
+
+
+def advance(from_input, from_hidden, h, c, zoneout=None, gains=None, activate=_activate):
+    """One step of the recurrence from the products it is made of.
+
+    Args:
+        from_input: :math:`x_t W + b`, `(batch, 4 * units)`.
+        from_hidden: :math:`h_{t-1} U`, `(batch, 4 * units)`.
+        h: :math:`h_{t-1}`, `(batch, units)`.
+        c: :math:`c_{t-1}`, `(batch, units)`.
+        zoneout: as in `lstm_sequence`, of this step.
+        gains: as in `lstm_sequence`.
+        activate: from `(batch, 4 * units)` to the gates side by side, and one by one.
+
+    Returns:
+        The gates side by side `(batch, 4 * units)`, :math:`h_t` and :math:`c_t`.
+    """
+    if gains is not None:
+        from_hidden = normalize(from_hidden, gains.recurrent)
+    gates, (i, f, c_tilde, o) = activate(from_input + from_hidden)
     new_c = f * c + i * c_tilde
-    new_h = o * tf.tanh(new_c)
+    new_h = o * tf.tanh(new_c if gains is None else normalize(new_c, gains.cell) + gains.cell_shift)
+    if zoneout is not None:
+        kept_h, kept_c = zoneout
+        new_c = kept_c * c + (1.0 - kept_c) * new_c
+        new_h = kept_h * h + (1.0 - kept_h) * new_h
+    return gates, new_h, new_c
+
+
+def _step(projected, h, c, U, mask, recurrent_dropout_mask, zoneout, gains, activate):
+    dropped = h if recurrent_dropout_mask is None else h * recurrent_dropout_mask
+    gates, new_h, new_c = advance(projected, tf.matmul(dropped, U), h, c, zoneout, gains, activate)
     if mask is not None:
         new_c = tf.where(mask, new_c, c)
         new_h = tf.where(mask, new_h, h)
     return gates, new_h, new_c
 
 
-def _forward(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_mask, activate=_activate):
+def _forward(
+    projected, initial_hidden, initial_cell, U, b, mask, recurrent_dropout_mask, zoneout, gains=None, activate=_activate
+):
     """The recurrence with all that the gradient needs: a `Trace`."""
-    projected = _project(x, W, b)
-    steps, units = tf.shape(x)[0], U.shape[0]
+    projected = _add_bias(projected, b, U.dtype)
+    steps, units = tf.shape(projected)[0], U.shape[0]
 
     def states_after(initial):
-        states = tf.TensorArray(initial.dtype, size=steps + 1, element_shape=[x.shape[1], units])
+        states = tf.TensorArray(initial.dtype, size=steps + 1, element_shape=[projected.shape[1], units])
         return states.write(0, initial)
 
     def body(t, h, c, all_gates, all_hidden, all_cells):
         mask_now = None if mask is None else mask[t]
-        gates, h, c = _step(all_gates.read(t), h, c, U, mask_now, recurrent_dropout_mask, activate)
+        zoneout_now = None if zoneout is None else [_at(kept, t) for kept in zoneout]
+        gates, h, c = _step(all_gates.read(t), h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, activate)
         return t + 1, h, c, all_gates.write(t, gates), all_hidden.write(t + 1, h), all_cells.write(t + 1, c)
 
     # Each step's gates take the place of its input product, which is read but once: XLA then needs no second array
     # of this size, nor zeros in it.
-    all_gates = tf.TensorArray(x.dtype, size=steps, element_shape=[x.shape[1], 4 * units], clear_after_read=False)
+    all_gates = tf.TensorArray(
+        U.dtype, size=steps, element_shape=[projected.shape[1], 4 * units], clear_after_read=False
+    )
     _, _, _, all_gates, all_hidden, all_cells = tf.while_loop(
         lambda t, *_: t < steps,
         body,
@@ -102,14 +147,27 @@ def _forward(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_m
     return Trace(all_gates.stack(), all_hidden.stack(), all_cells.stack())
 
 
-def _forward_alone(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_mask):
-    """The recurrence that keeps its hidden states `(T, B, U)` alone, and the last cell state."""
-    projected = _project(x, W, b)
-    steps = tf.shape(x)[0]
+def hidden_sequence(
+    projected, initial_hidden, initial_cell, U, b=None, mask=None, recurrent_dropout_mask=None, zoneout=None, gains=None
+):
+    """The recurrence over input products that are there already, for inference: it keeps nothing for a gradient.
+
+    >>> hidden, h, c = hidden_sequence(tf.gather(table, ids), h_0, c_0, U)  # where `table` is E W + b
+
+    Args:
+        projected: :math:`x_t W` of all steps, `(time, batch, 4 * units)`.
+        initial_hidden: and all others as in `lstm_sequence`.
+
+    Returns:
+        As `lstm_sequence`.
+    """
+    projected = _add_bias(projected, b, U.dtype)
+    steps = tf.shape(projected)[0]
 
     def body(t, h, c, all_hidden):
         mask_now = None if mask is None else mask[t]
-        _, h, c = _step(projected[t], h, c, U, mask_now, recurrent_dropout_mask, _activate)
+        zoneout_now = None if zoneout is None else [_at(kept, t) for kept in zoneout]
+        _, h, c = _step(projected[t], h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, _activate)
         return t + 1, h, c, all_hidden.write(t, h)
 
     _, h, c, all_hidden = tf.while_loop(
@@ -119,41 +177,101 @@ def _forward_alone(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dro
             tf.constant(0),
             initial_hidden,
             initial_cell,
-            tf.TensorArray(x.dtype, size=steps, element_shape=[x.shape[1], U.shape[0]]),
+            tf.TensorArray(U.dtype, size=steps, element_shape=[projected.shape[1], U.shape[0]]),
         ),
         maximum_iterations=steps,
     )
     hidden = all_hidden.stack()
-    hidden.set_shape([x.shape[0], None, None])  # stacking forgets the number of steps
+    hidden.set_shape([projected.shape[0], None, None])  # stacking forgets the number of steps
     return hidden, h, c
 
 
-def _backward(d_sequence, d_last_hidden, d_last_cell, gates, cells, W, U, mask, recurrent_dropout_mask):
-    r"""Carry :math:`\partial h` and :math:`\partial c` back through time and keep every step's :math:`\partial z`."""
-    steps, batch = tf.shape(gates)[0], tf.shape(gates)[1]
+class Normalized(NamedTuple):
+    """What layer normalisation did in all steps: standardised values, and what they were divided by."""
+
+    recurrent: tf.Tensor  # (T, B, 4U)
+    recurrent_scale: tf.Tensor  # (T, B, 1), its inverse
+    cell: tf.Tensor  # (T, B, U)
+    cell_scale: tf.Tensor  # (T, B, 1), its inverse
+
+
+def _standardize(v):
+    mean, variance = tf.nn.moments(v, axes=[-1], keepdims=True)
+    scale = tf.math.rsqrt(variance + EPSILON)
+    return (v - mean) * scale, scale
+
+
+def _through_standardizing(d_standardized, standardized, scale):
+    """The gradient of what was standardised, from that of the result."""
+    mean = tf.reduce_mean(d_standardized, axis=-1, keepdims=True)
+    along = tf.reduce_mean(d_standardized * standardized, axis=-1, keepdims=True)
+    return scale * (d_standardized - mean - standardized * along)
+
+
+def _backward(
+    d_sequence,
+    d_last_hidden,
+    d_last_cell,
+    gates,
+    cells,
+    U,
+    mask,
+    recurrent_dropout_mask,
+    zoneout,
+    normalized=None,
+    gains=None,
+):
+    r"""Carry :math:`\partial h` and :math:`\partial c` back through time and keep every step's :math:`\partial z`.
+
+    With layer normalisation the gradient of the cell state as it is shown is kept, too.
+    """
+    steps = tf.shape(gates)[0]
     # σ' = σ (1 - σ) for three gates and tanh' = (1 + tanh)(1 - tanh) for the candidate, in one expression.
     is_candidate = _per_gate(0.0, 0.0, 1.0, 0.0, U.shape[0], gates.dtype)
     U_transposed = tf.transpose(U)  # laid out once rather than at each step
 
-    def body(t, d_h, d_c, all_d_z):
+    def body(t, d_h, d_c, all_d_z, all_d_shown):
         i, f, c_tilde, o = tf.split(gates[t], 4, axis=-1)
         d_h = d_h + d_sequence[t]
-        tanh_c = tf.tanh(cells[t + 1])
-        d_new_c = d_c + d_h * o * (1.0 - tanh_c * tanh_c)
+        all_d_h, all_d_c, c = d_h, d_c, cells[t + 1]
+        if zoneout is not None:
+            kept_h, kept_c = (_at(kept, t) for kept in zoneout)
+            d_h, d_c = d_h * (1.0 - kept_h), d_c * (1.0 - kept_c)
+            c = f * cells[t] + i * c_tilde  # before the old state was mixed in
+        tanh_c = tf.tanh(c if gains is None else gains.cell * normalized.cell[t] + gains.cell_shift)
+        d_shown = d_h * o * (1.0 - tanh_c * tanh_c)
+        if gains is None:
+            d_new_c = d_c + d_shown
+        else:
+            d_new_c = d_c + _through_standardizing(d_shown * gains.cell, normalized.cell[t], normalized.cell_scale[t])
         d_gates = tf.concat([d_new_c * c_tilde, d_new_c * cells[t], d_new_c * i, d_h * tanh_c], axis=-1)
         d_z = d_gates * (gates[t] + is_candidate) * (1.0 - gates[t])
         d_previous_c = d_new_c * f
+        if zoneout is not None:
+            d_previous_c = d_previous_c + all_d_c * kept_c
         if mask is not None:  # a masked step hands its state on, and its gradient back, untouched
             d_z = tf.where(mask[t], d_z, tf.zeros_like(d_z))
-            d_previous_c = tf.where(mask[t], d_previous_c, d_c)
-        d_previous_h = tf.matmul(d_z, U_transposed)
+            d_previous_c = tf.where(mask[t], d_previous_c, all_d_c)
+            d_shown = tf.where(mask[t], d_shown, tf.zeros_like(d_shown))
+        d_product = d_z
+        if gains is not None:
+            d_product = _through_standardizing(
+                d_z * gains.recurrent, normalized.recurrent[t], normalized.recurrent_scale[t]
+            )
+            all_d_shown = all_d_shown.write(t, d_shown)
+        d_previous_h = tf.matmul(d_product, U_transposed)
         if recurrent_dropout_mask is not None:
             d_previous_h = d_previous_h * recurrent_dropout_mask
+        if zoneout is not None:
+            d_previous_h = d_previous_h + all_d_h * kept_h
         if mask is not None:
-            d_previous_h = tf.where(mask[t], d_previous_h, d_h)
-        return t - 1, d_previous_h, d_previous_c, all_d_z.write(t, d_z)
+            d_previous_h = tf.where(mask[t], d_previous_h, all_d_h)
+        return t - 1, d_previous_h, d_previous_c, all_d_z.write(t, d_z), all_d_shown
 
-    _, d_h, d_c, all_d_z = tf.while_loop(
+    all_d_shown: tuple | tf.TensorArray = ()
+    if gains is not None:
+        all_d_shown = tf.TensorArray(gates.dtype, size=steps, element_shape=cells.shape[1:])
+    _, d_h, d_c, all_d_z, all_d_shown = tf.while_loop(
         lambda t, *_: t >= 0,
         body,
         (
@@ -161,36 +279,60 @@ def _backward(d_sequence, d_last_hidden, d_last_cell, gates, cells, W, U, mask, 
             d_last_hidden,
             d_last_cell,
             tf.TensorArray(gates.dtype, size=steps, element_shape=gates.shape[1:]),
+            all_d_shown,
         ),
         maximum_iterations=steps,
     )
-    d_z = tf.reshape(all_d_z.stack(), [-1, gates.shape[2]])  # (TB, 4U)
-    d_x = tf.reshape(tf.matmul(d_z, W, transpose_b=True), [steps, batch, W.shape[0]])
-    return d_z, d_x, d_h, d_c
+    return all_d_z.stack(), d_h, d_c, None if gains is None else all_d_shown.stack()
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _compiled_forward(x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_mask):
-    return _forward(
-        x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_mask, activate=_activate_all_at_once
-    )
+def _forward_with_product(x, W, h, c, U, b, mask, recurrent_dropout_mask, zoneout, activate):
+    return _forward(_project(x, W), h, c, U, b, mask, recurrent_dropout_mask, zoneout, None, activate)
 
 
+_compiled_forward = tf.function(
+    functools.partial(_forward, activate=_activate_all_at_once), jit_compile=True, autograph=False
+)
+# The product inside, since XLA then writes the gates over it, which it may not do to what comes from outside.
+_compiled_forward_with_product = tf.function(
+    functools.partial(_forward_with_product, activate=_activate_all_at_once), jit_compile=True, autograph=False
+)
 _compiled_backward = tf.function(_backward, jit_compile=True, autograph=False)
 
 
 def trace_sequence(
-    x, initial_hidden, initial_cell, W, U, b=None, mask=None, recurrent_dropout_mask=None, compiled=False
+    x,
+    initial_hidden,
+    initial_cell,
+    W,
+    U,
+    b=None,
+    mask=None,
+    recurrent_dropout_mask=None,
+    zoneout=None,
+    gains=None,
+    compiled=False,
 ):
     """Run the recurrence and return every gate and state, a `Trace`; arguments as of `lstm_sequence`.
 
-    No gradient of ours is defined through it.
+    Without a `W`, `x` is the input product, normalised where there are `gains`. No gradient of ours is defined through
+    it.
     """
-    arguments = [x, initial_hidden, initial_cell, W, U, b, mask, recurrent_dropout_mask]
     if compiled:
         # An eager tape that saw these would have the loop hand out its tensor lists, which XLA cannot.
-        arguments = [None if argument is None else tf.stop_gradient(argument) for argument in arguments]
-    trace = (_compiled_forward if compiled else _forward)(*arguments)
+        x, initial_hidden, initial_cell, W, U, b, gains = tf.nest.map_structure(
+            lambda argument: None if argument is None else tf.stop_gradient(argument),
+            (x, initial_hidden, initial_cell, W, U, b, gains),
+        )
+    constants = (mask, recurrent_dropout_mask, zoneout)
+    if compiled and W is not None and gains is None and x.dtype == U.dtype:
+        trace = _compiled_forward_with_product(x, W, initial_hidden, initial_cell, U, b, *constants)
+    else:
+        forward = _compiled_forward if compiled else _forward
+        projected = x if W is None else _project(x, W)
+        if W is not None and gains is not None:
+            projected = normalize(tf.cast(projected, U.dtype), gains.kernel)
+        trace = forward(projected, initial_hidden, initial_cell, U, b, *constants, gains=gains)
     if x.shape[0] is not None:  # stacking forgets the number of steps
         trace.gates.set_shape([x.shape[0], None, None])
         trace.hidden.set_shape([x.shape[0] + 1, None, None])
@@ -199,14 +341,24 @@ def trace_sequence(
 
 
 def lstm_sequence(
-    x, initial_hidden, initial_cell, W, U, b=None, mask=None, recurrent_dropout_mask=None, compiled=False
+    x,
+    initial_hidden,
+    initial_cell,
+    W,
+    U,
+    b=None,
+    mask=None,
+    recurrent_dropout_mask=None,
+    zoneout=None,
+    gains=None,
+    compiled=False,
 ):
     """Run an LSTM over a whole sequence; the letters are those of `nlp_lstm.lstm.lstm_step`.
 
     >>> sequence, h, c = lstm_sequence(x, h_0, c_0, W, U, b)
 
     Args:
-        x: `(time, batch, features)`.
+        x: `(time, batch, features)`; it may be of lower precision than all others, which are of one dtype.
         initial_hidden: `(batch, units)`.
         initial_cell: `(batch, units)`.
         W: the kernel `(features, 4 * units)`, gates in the order i, f, c, o.
@@ -215,37 +367,104 @@ def lstm_sequence(
         mask: optional boolean `(time, batch, 1)`; where false the state is handed on unchanged.
         recurrent_dropout_mask: optional `(batch, units)`, multiplies :math:`h_{t-1}` in every step (Gal and Ghahramani
             2016). It is taken as a constant: no gradient flows into it.
+        zoneout: optional pair, the share of :math:`h_{t-1}` and of :math:`c_{t-1}` that a step keeps (Krueger et al.
+            2017, eq. 5 and 6): each `(time, batch, units)`, or a scalar. Constants, too.
+        gains: optional `nlp_lstm.lstm.Gains`, for layer normalisation.
         compiled: compile the loops with XLA. For training only, never in what is exported.
 
     Returns:
-        The hidden states `(time, batch, units)`, the last hidden and the last cell state `(batch, units)`.
-        Differentiable in `x`, both initial states, `W`, `U` and `b`.
+        The hidden states `(time, batch, units)`, the last hidden and the last cell state `(batch, units)`, in the
+        dtype of `U`. Differentiable in `x`, both initial states, `W`, `U`, `b` and `gains`.
     """
+    if gains is not None:
+        projected = _add_bias(normalize(tf.cast(_project(x, W), U.dtype), gains.kernel), b, U.dtype)
+        return _normalized_sequence(
+            projected, initial_hidden, initial_cell, U, mask, recurrent_dropout_mask, zoneout, gains, compiled
+        )
+    constants = (mask, recurrent_dropout_mask, zoneout)
 
     @tf.custom_gradient
     def recurrence(x, initial_hidden, initial_cell, W, U, *optional_bias):
         bias = optional_bias[0] if optional_bias else None
-        arguments = (x, initial_hidden, initial_cell, W, U, bias, mask, recurrent_dropout_mask)
-        kept = trace_sequence(*arguments, compiled) if compiled else None
+        arguments = (x, initial_hidden, initial_cell, W, U, bias, *constants)
+        kept = trace_sequence(*arguments, compiled=True) if compiled else None
 
         def gradient(d_sequence, d_last_hidden, d_last_cell):
             # Outside training a gradient is rare, so what it needs is not kept: the loop runs once more for it.
             trace = kept or trace_sequence(*arguments)
             backward = _compiled_backward if compiled else _backward
-            d_z, d_x, d_initial_hidden, d_initial_cell = backward(
-                d_sequence, d_last_hidden, d_last_cell, trace.gates, trace.cell, W, U, mask, recurrent_dropout_mask
+            d_z, d_initial_hidden, d_initial_cell, _ = backward(
+                d_sequence, d_last_hidden, d_last_cell, trace.gates, trace.cell, U, *constants
             )
+            d_z = tf.cast(tf.reshape(d_z, [-1, W.shape[1]]), x.dtype)  # (TB, 4U)
+            d_x = tf.reshape(tf.matmul(d_z, tf.cast(W, x.dtype), transpose_b=True), tf.shape(x))
             previous_hidden = trace.hidden[:-1]  # (T, B, U)
             if recurrent_dropout_mask is not None:
                 previous_hidden = previous_hidden * recurrent_dropout_mask
             # One product for both kernels and the bias: W, U and b are one matrix over [x_t h_{t-1} 1].
-            joined = tf.concat([x, previous_hidden, tf.ones_like(x[..., :1])], axis=-1)  # (T, B, D + U + 1)
-            joined = tf.reshape(joined, [-1, W.shape[0] + U.shape[0] + 1])
-            d_W, d_U, d_b = tf.split(tf.matmul(joined, d_z, transpose_a=True), [W.shape[0], U.shape[0], 1])
+            joined = tf.concat([x, tf.cast(previous_hidden, x.dtype), tf.ones_like(x[..., :1])], axis=-1)
+            joined = tf.reshape(joined, [-1, W.shape[0] + U.shape[0] + 1])  # (TB, D + U + 1)
+            d_weights = tf.cast(tf.matmul(joined, d_z, transpose_a=True), U.dtype)
+            d_W, d_U, d_b = tf.split(d_weights, [W.shape[0], U.shape[0], 1])
             gradients = (d_x, d_initial_hidden, d_initial_cell, d_W, d_U)
             return gradients if bias is None else (*gradients, d_b[0])
 
-        outputs = (kept.hidden[1:], kept.hidden[-1], kept.cell[-1]) if kept else _forward_alone(*arguments)
-        return outputs, gradient
+        if kept:
+            return (kept.hidden[1:], kept.hidden[-1], kept.cell[-1]), gradient
+        return hidden_sequence(_project(x, W), initial_hidden, initial_cell, U, bias, *constants), gradient
 
     return recurrence(x, initial_hidden, initial_cell, W, U, *([] if b is None else [b]))
+
+
+def _normalized_sequence(
+    projected, initial_hidden, initial_cell, U, mask, recurrent_dropout_mask, zoneout, gains, compiled
+):
+    """`lstm_sequence` with layer normalisation, from input products that are normalised already."""
+    constants = (mask, recurrent_dropout_mask, zoneout)
+
+    def trace_of(projected, initial_hidden, initial_cell, U, gains):
+        return trace_sequence(
+            projected, initial_hidden, initial_cell, None, U, None, *constants, gains=gains, compiled=compiled
+        )
+
+    @tf.custom_gradient
+    def recurrence(projected, initial_hidden, initial_cell, U, recurrent_gain, cell_gain, cell_shift):
+        used = Gains(gains.kernel, recurrent_gain, cell_gain, cell_shift)
+        arguments = (projected, initial_hidden, initial_cell, U, used)
+        kept = trace_of(*arguments) if compiled else None
+
+        def gradient(d_sequence, d_last_hidden, d_last_cell):
+            trace = kept or trace_of(*arguments)
+            previous_hidden = trace.hidden[:-1]  # (T, B, U)
+            if recurrent_dropout_mask is not None:
+                previous_hidden = previous_hidden * recurrent_dropout_mask
+            previous_hidden = tf.reshape(previous_hidden, [-1, U.shape[0]])  # (TB, U)
+            product = tf.reshape(tf.matmul(previous_hidden, U), tf.shape(trace.gates))  # (T, B, 4U)
+            i, f, c_tilde, _ = tf.split(trace.gates, 4, axis=-1)
+            # Not the cell states kept: zoneout mixed the old ones into them, and a masked step has none of its own.
+            cells = f * trace.cell[:-1] + i * c_tilde
+            normalized = Normalized(*_standardize(product), *_standardize(cells))
+            backward = _compiled_backward if compiled else _backward
+            d_z, d_initial_hidden, d_initial_cell, d_shown = backward(
+                d_sequence,
+                d_last_hidden,
+                d_last_cell,
+                trace.gates,
+                trace.cell,
+                U,
+                *constants,
+                normalized=normalized,
+                gains=used,
+            )
+            d_product = _through_standardizing(d_z * recurrent_gain, normalized.recurrent, normalized.recurrent_scale)
+            d_U = tf.matmul(previous_hidden, tf.reshape(d_product, [-1, U.shape[1]]), transpose_a=True)
+            d_recurrent_gain = tf.reduce_sum(d_z * normalized.recurrent, axis=[0, 1])
+            d_cell_gain = tf.reduce_sum(d_shown * normalized.cell, axis=[0, 1])
+            d_cell_shift = tf.reduce_sum(d_shown, axis=[0, 1])
+            return d_z, d_initial_hidden, d_initial_cell, d_U, d_recurrent_gain, d_cell_gain, d_cell_shift
+
+        if kept:
+            return (kept.hidden[1:], kept.hidden[-1], kept.cell[-1]), gradient
+        return hidden_sequence(projected, initial_hidden, initial_cell, U, None, *constants, gains=used), gradient
+
+    return recurrence(projected, initial_hidden, initial_cell, U, gains.recurrent, gains.cell, gains.cell_shift)

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -19,7 +18,8 @@ from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.ngrams import LARGEST_VOCABULARY, BlendedClassifier, NgramClassifier
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.ngram_fitting import blend, fit_ngrams
-from nlp_lstm.training import RunFolder, Stage, train_stage
+from nlp_lstm.settings import Range, check_ranges
+from nlp_lstm.training import RunFolder, Stage, adam, mean_of_outputs, train_stage
 from nlp_lstm.vocabulary import Vocabulary
 
 TASK = "sentiment"
@@ -93,14 +93,10 @@ class Settings:
     "Strength of the penalty on the squared weights of the n-gram model."
 
     def __post_init__(self):
-        for names, accepts, expected in _RANGES:
-            for name in names.split():
-                value = getattr(self, name)
-                if not accepts(value):  # nor is NaN accepted, which compares false
-                    raise UserError(f"--{name.replace('_', '-')} is {value}: expected {expected}")
+        check_ranges(self, _RANGES)
 
 
-_RANGES: list[tuple[str, Callable[[float], bool], str]] = [
+_RANGES: list[Range] = [
     ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
     ("vocabulary_size", lambda value: 4 <= value <= LARGEST_VOCABULARY, f"4 to {LARGEST_VOCABULARY}"),
     ("window", lambda value: value >= 2, "at least 2"),
@@ -262,17 +258,6 @@ def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings) -> Voc
     return Vocabulary.load(path)
 
 
-def _optimizer(learning_rate: float, steps: int, settings: Settings) -> keras.optimizers.Optimizer:
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, steps - steps // 20),
-        alpha=settings.final_rate_share,
-        warmup_target=learning_rate,
-        warmup_steps=max(1, steps // 20),
-    )
-    return keras.optimizers.Adam(schedule, global_clipnorm=settings.clip_norm)
-
-
 def _pretrain(encoder, ids: list[np.ndarray], run: RunFolder, settings: Settings) -> None:
     """Pre-train the encoder as two language models."""
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
@@ -304,7 +289,12 @@ def _pretrain(encoder, ids: list[np.ndarray], run: RunFolder, settings: Settings
         return tf.data.Dataset.from_tensor_slices((windows, np.zeros(len(windows), np.float32))).batch(size).prefetch(2)
 
     model.compile(
-        _optimizer(settings.pretraining_learning_rate, steps * settings.pretraining_epochs, settings),
+        adam(
+            settings.pretraining_learning_rate,
+            steps * settings.pretraining_epochs,
+            final_share=settings.final_rate_share,
+            clip_norm=settings.clip_norm,
+        ),
         loss=mean_of_outputs,
         jit_compile=False,
     )
@@ -319,11 +309,6 @@ def _pretrain(encoder, ids: list[np.ndarray], run: RunFolder, settings: Settings
         ),
         run,
     )
-
-
-def mean_of_outputs(_, losses):
-    """The loss of a model whose outputs are its losses."""
-    return keras.ops.mean(losses)
 
 
 def _train_with_labels(
@@ -344,7 +329,12 @@ def _train_with_labels(
 
     steps = int(epoch_batches(1).cardinality())
     classifier.compile(
-        _optimizer(settings.learning_rate, steps * settings.epochs, settings),
+        adam(
+            settings.learning_rate,
+            steps * settings.epochs,
+            final_share=settings.final_rate_share,
+            clip_norm=settings.clip_norm,
+        ),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
         jit_compile=False,

@@ -1,10 +1,8 @@
 """Using a sentiment model, be it a training run or an exported SavedModel: predict, evaluate, explain, export."""
 
 import dataclasses
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,9 @@ import tensorflow as tf
 
 from nlp_lstm import datasets, export, metrics
 from nlp_lstm.errors import UserError
-from nlp_lstm.files import atomic_path
+from nlp_lstm.files import told_if_unwritable
 from nlp_lstm.sentiment import BLEND, Settings, load_run
-from nlp_lstm.serving import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS, SentimentServing
+from nlp_lstm.sentiment_serving import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS, SentimentServing
 from nlp_lstm.text import tokenize
 from nlp_lstm.training import RunFolder
 
@@ -31,7 +29,7 @@ def open_signature(model: Path, run: Path | None, signature: str = "serving_defa
         classifier, vocabulary, _ = load_run(RunFolder(run))
         held: Any = SentimentServing(classifier, vocabulary)
     else:
-        held = export.load(model, signature)
+        held = export.load(model, signature, "classify")  # which no other app's models have
     function = held.signatures[signature]
 
     def call(text: Any) -> Mapping[str, Any]:
@@ -74,14 +72,14 @@ def evaluate(signature: Signature, source: str, split: datasets.Split, seed: int
     if len(labels) < max(1, len(texts)):
         raise UserError(f"the split '{split}' of '{source}' has no labels to judge by: evaluate on another --split")
     if plots is not None:
-        with _told_if_unwritable("--plots", plots):  # before the work, which would be lost
+        with told_if_unwritable("--plots", plots):  # before the work, which would be lost
             plots.mkdir(parents=True, exist_ok=True)
     predict(signature, texts[:1])  # the first call of a graph is slower, and no figure of its speed
     started = time.perf_counter()
     scores = predict(signature, texts)["score"]
     seconds = time.perf_counter() - started
     if plots is not None:
-        with _told_if_unwritable("--plots", plots):
+        with told_if_unwritable("--plots", plots):
             metrics.draw_confusion(labels, scores, datasets.LABELS, plots / "confusion.png")
             metrics.draw_reliability(labels, scores, plots / "reliability.png")
     return {
@@ -93,25 +91,11 @@ def evaluate(signature: Signature, source: str, split: datasets.Split, seed: int
     }
 
 
-@contextmanager
-def _told_if_unwritable(flag: str, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write to {flag} '{folder}': {error.strerror or error}") from None
-
-
 def _lengths(texts: Sequence[bytes]) -> list[int]:
     lengths: list[int] = []
     for start in range(0, len(texts), 1000):
         lengths.extend(tokenize(tf.constant(texts[start : start + 1000])).row_lengths().numpy().tolist())
     return lengths
-
-
-def keep_evaluation(run: Path, result: dict[str, Any]) -> None:
-    """Keep figures in the run folder, where the model card of an export finds them."""
-    with _told_if_unwritable("--run", run), atomic_path(run / f"evaluation-{result['split']}.json") as path:
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def export_run(run: RunFolder, target: Path) -> Path:
@@ -145,8 +129,7 @@ def _model_card(run: RunFolder, settings: Settings, weights: int) -> str:
     for row in (row for row in rows if row["stage"] == BLEND):
         figures.append(f"| validation, n-grams alone | {row['ngram_accuracy']:.4f} | | |")
         figures.append(f"| validation, both (their mixture was set on it) | {row['accuracy']:.4f} | | |")
-    for path in sorted(run.path.glob("evaluation-*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
+    for found in run.evaluations():
         figures.append(
             f"| {found['split']} of {Path(found['data']).name} ({found['examples']:,} texts) | {found['accuracy']:.4f} "
             f"| {found['roc_auc']:.4f} | {found['expected_calibration_error']:.4f} |"

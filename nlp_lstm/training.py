@@ -12,14 +12,14 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from nlp_lstm.errors import UserError
-from nlp_lstm.files import atomic_path
+from nlp_lstm.files import atomic_path, told_if_unwritable
 
 
 class RunFolder:
@@ -79,6 +79,16 @@ class RunFolder:
         with atomic_path(self.metrics_path) as path:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
+    def keep_evaluation(self, result: dict[str, Any]) -> None:
+        """Keep figures of a split, where the model card of an export finds them."""
+        path = self.path / f"evaluation-{result['split']}.json"
+        with told_if_unwritable("--run", self.path), atomic_path(path) as scratch:
+            scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The figures that were kept, by the name of their split."""
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.path.glob("evaluation-*.json"))]
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -92,6 +102,8 @@ class Stage:
         monitor: the metric that chooses the best epoch, such as `val_loss`.
         higher_is_better: whether more of it is better.
         patience: stop after so many epochs without a better one.
+        learning_rate: from the lines of the epochs before, the rate of the next; by default the optimizer's own.
+        callbacks: more of Keras's callbacks, without a memory of earlier epochs.
     """
 
     name: str
@@ -101,6 +113,8 @@ class Stage:
     monitor: str
     higher_is_better: bool = False
     patience: int = 1_000_000
+    learning_rate: Callable[[list[dict[str, Any]]], float] | None = None
+    callbacks: Sequence[keras.callbacks.Callback] = ()
 
     def score(self, row: dict[str, Any]) -> float:
         return row[self.monitor] if self.higher_is_better else -row[self.monitor]
@@ -122,7 +136,7 @@ class _NanGuard(keras.callbacks.Callback):
 def _refuse_nan(value: float, name: str, where: str) -> None:
     if not math.isfinite(value):
         raise UserError(
-            f"the {name} became {value} at {where}: the last good checkpoint is kept; "
+            f"the {name} became {value} at {where}: the last good checkpoint is kept (in a first epoch there is none); "
             "start again in a new folder with a lower --learning-rate"
         )
 
@@ -152,6 +166,49 @@ class _Progress(keras.callbacks.ProgbarLogger):
             super().on_epoch_end(epoch, logs)
 
 
+class _AveragedWeights(keras.callbacks.SwapEMAWeights):
+    """Validate the averaged weights, and keep those to go on from: `fit` ends with the average in place."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self.unaveraged = [keras.ops.copy(weight) for weight in self.model.trainable_weights]
+
+    def restore(self):
+        for weight, value in zip(self.model.trainable_weights, self.unaveraged, strict=True):
+            weight.assign(value)
+
+
+def adam(
+    learning_rate: float, steps: int, *, final_share: float, clip_norm: float, averaging: float = 0.0
+) -> keras.optimizers.Optimizer:
+    """Adam with a rate that rises for a twentieth of all steps and falls along a cosine.
+
+    Args:
+        learning_rate: the highest rate.
+        steps: of the whole stage; 0 for a rate that stays.
+        final_share: the rate ends at this share of the highest.
+        clip_norm: largest norm of the gradient.
+        averaging: decay of an exponential average of the weights, which is what is validated and kept; 0 for none.
+    """
+    schedule: Any = learning_rate
+    if steps:
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0,
+            max(1, steps - steps // 20),
+            alpha=final_share,
+            warmup_target=learning_rate,
+            warmup_steps=max(1, steps // 20),
+        )
+    return keras.optimizers.Adam(
+        schedule, global_clipnorm=clip_norm, use_ema=averaging > 0, ema_momentum=averaging or None
+    )
+
+
+def mean_of_outputs(_, losses):
+    """The loss of a model whose outputs are its losses."""
+    return keras.ops.mean(losses)
+
+
 def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool = True) -> None:
     """Train a compiled model through a stage, from wherever the run stands, and leave it with its best weights.
 
@@ -171,6 +228,9 @@ def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool 
         if best is not None and epoch - 1 - best["epoch"] >= stage.patience:
             break
         reseed(model, epoch)
+        if stage.learning_rate is not None:
+            model.optimizer.learning_rate = stage.learning_rate(rows)
+        averaged = [_AveragedWeights()] if model.optimizer.use_ema else []
         started, cpu_started = time.perf_counter(), time.process_time()
         history = model.fit(
             stage.batches(epoch),
@@ -179,7 +239,7 @@ def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool 
             epochs=epoch,
             shuffle=False,  # the batches come shuffled
             verbose=0,
-            callbacks=[_NanGuard(), *([_Progress(stage)] if verbose else [])],
+            callbacks=[_NanGuard(), *stage.callbacks, *averaged, *([_Progress(stage)] if verbose else [])],
         ).history
         row: dict[str, Any] = {
             "stage": stage.name,
@@ -193,6 +253,8 @@ def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool 
         if best is None or stage.score(row) > stage.score(best):
             with atomic_path(run.best_weights(stage.name)) as path:
                 model.save_weights(path)
+        for callback in averaged:
+            callback.restore()
         rows.append(row)
         run.write_metrics([*others, *rows])
         # Last of all: until this file stands, a new start repeats the epoch.

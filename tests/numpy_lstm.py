@@ -31,6 +31,12 @@ def block(weights, gate):
     return weights[..., start : start + units]
 
 
+def normalized(v, gain):
+    """Layer normalisation of one vector (Ba, Kiros and Hinton 2016, eq. 15)."""
+    centred = v - np.mean(v)
+    return gain * centred / np.sqrt(np.mean(centred**2) + 1e-5)
+
+
 def lstm(
     x,
     kernel,
@@ -43,17 +49,28 @@ def lstm(
     zero_output_for_mask=False,
     input_dropout=None,
     recurrent_dropout=None,
+    recurrent_kernel_dropout=None,
+    zoneout=None,
+    gains=None,
 ):
     """Run an LSTM over `x` `(batch, time, features)`.
 
     A masked step leaves the state as it is, shows the hidden state (or zeros, with `zero_output_for_mask`) and has the
     gates of doing nothing: forget 1, the others 0. The dropout masks, `(batch, features)` and `(batch, units)`,
-    multiply every step's input and every step's previous hidden state.
+    multiply every step's input and every step's previous hidden state; `recurrent_kernel_dropout` `(units, 4 * units)`
+    multiplies the recurrent kernel. `zoneout` is the share that a step keeps of the hidden and of the cell state: a
+    number each, or `(batch, time, units)` with the steps as they are walked. `gains` are those of layer normalisation:
+    of the input product and of the recurrent product, each over all gates, of the cell state where it is shown, and
+    the shift of that.
     """
     x, kernel, recurrent_kernel = (np.asarray(a, np.float64) for a in (x, kernel, recurrent_kernel))
     bias = np.zeros(kernel.shape[1]) if bias is None else np.asarray(bias, np.float64)
+    if recurrent_kernel_dropout is not None:
+        recurrent_kernel = recurrent_kernel * np.asarray(recurrent_kernel_dropout)
     batch, steps, _ = x.shape
     units = recurrent_kernel.shape[0]
+    if zoneout is not None:
+        zoneout = [np.broadcast_to(np.asarray(kept, float), (batch, steps, units)) for kept in zoneout]
     gates = {name: np.full((batch, steps, units), np.nan) for name in (*GATES, "cell", "hidden")}
     shown = np.full((batch, steps, units), np.nan)
     last_hidden, last_cell = np.zeros((2, batch, units)) if initial_state is None else np.array(initial_state, float)
@@ -67,10 +84,18 @@ def lstm(
                 h_dropped = h if recurrent_dropout is None else h * recurrent_dropout[row]
                 gate = {}
                 for name in GATES:
-                    z = x_t @ block(kernel, name) + h_dropped @ block(recurrent_kernel, name) + block(bias, name)
+                    if gains is None:
+                        z = x_t @ block(kernel, name) + h_dropped @ block(recurrent_kernel, name) + block(bias, name)
+                    else:  # the mean is of all gates
+                        z = block(normalized(x_t @ kernel, gains[0]), name) + block(bias, name)
+                        z = z + block(normalized(h_dropped @ recurrent_kernel, gains[1]), name)
                     gate[name] = np.tanh(z) if name == "candidate" else sigmoid(z)
-                c = gate["forget"] * c + gate["input"] * gate["candidate"]
-                h = gate["output"] * np.tanh(c)
+                new_c = gate["forget"] * c + gate["input"] * gate["candidate"]
+                new_h = gate["output"] * np.tanh(new_c if gains is None else normalized(new_c, gains[2]) + gains[3])
+                if zoneout is not None:
+                    kept_h, kept_c = zoneout[0][row, walked], zoneout[1][row, walked]
+                    new_h, new_c = kept_h * h + (1 - kept_h) * new_h, kept_c * c + (1 - kept_c) * new_c
+                h, c = new_h, new_c
             else:
                 gate = {"input": 0.0, "forget": 1.0, "candidate": 0.0, "output": 0.0}
             for name, value in {**gate, "cell": c, "hidden": h}.items():
@@ -117,6 +142,12 @@ class Problem(NamedTuple):
     @property
     def state(self):
         return [self.hidden, self.cell]
+
+
+def draw_gains(seed=0, units=2):
+    """Gains and shift of layer normalisation, in the order in which `lstm` takes them."""
+    rng = np.random.default_rng([seed, 1])
+    return [rng.normal(size=size) for size in (4 * units, 4 * units, units, units)]
 
 
 def draw_problem(seed=0, batch=4, steps=5, features=3, units=2):

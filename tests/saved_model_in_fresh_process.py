@@ -1,9 +1,9 @@
-"""Run every signature of a SavedModel; as a script, in a process that has TensorFlow and nothing of this project.
+"""Run the signatures of a SavedModel; as a script, in a process that has TensorFlow and nothing of this project.
 
     python saved_model_in_fresh_process.py MODEL BATCHES ANSWERS
 
-`BATCHES` is a pickled list of batches, each a list of texts as bytes; `ANSWERS` gets, pickled, for each batch what
-`run_signatures` returns and the names of all modules that were imported.
+`BATCHES` is a pickled list of what `run_signatures` takes as inputs; `ANSWERS` gets, pickled, what it returns for each,
+the names of all signatures, and those of all modules that were imported.
 """
 
 import importlib.abc
@@ -27,27 +27,24 @@ class Forbid(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         raise ModuleNotFoundError(f"a served model must do without {module.__name__}", name=module.__name__)
 
 
-def serialized_example(text=None):
-    """A serialized `tf.Example` with the feature `text`, or with none."""
-    import tensorflow as tf
-
-    feature = {}
-    if text is not None:
-        feature["text"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-
-
-def run_signatures(signatures, texts):
-    """`{signature: {output: array}}` for a batch of texts; `classify` gets them as `tf.Example`s."""
+def run_signatures(signatures, inputs):
+    """`{signature: {output: array}}` of `{signature: {input: array}}`; strings are arrays of bytes objects."""
     import tensorflow as tf
 
     answers = {}
-    for name, function in signatures.items():
-        if name == "classify":
-            inputs = {"inputs": tf.constant([serialized_example(text) for text in texts], tf.string)}
+    for name, arrays in inputs.items():
+        function = signatures[name]
+        tensors = {
+            key: tf.constant(value, tf.string if value.dtype == object else value.dtype)
+            for key, value in arrays.items()
+        }
+        if hasattr(function, "get_concrete_function"):  # not loaded: it may know its arguments by place alone
+            specs = tf.nest.flatten(function.get_concrete_function().structured_input_signature)
+            outputs = function(*(tensors.pop(spec.name) for spec in specs))
+            assert not tensors, f"{name} takes no {list(tensors)}"
         else:
-            inputs = {"text": tf.constant(texts, tf.string)}
-        answers[name] = {key: value.numpy() for key, value in function(**inputs).items()}
+            outputs = function(**tensors)
+        answers[name] = {key: value.numpy() for key, value in outputs.items()}
     return answers
 
 
@@ -58,5 +55,9 @@ if __name__ == "__main__":
 
     model = tf.saved_model.load(model_path)
     batches = pickle.loads(Path(batches_path).read_bytes())
-    answers = [run_signatures(model.signatures, texts) for texts in batches]
-    Path(answers_path).write_bytes(pickle.dumps({"answers": answers, "modules": sorted(sys.modules)}))
+    result = {
+        "answers": [run_signatures(model.signatures, inputs) for inputs in batches],
+        "signatures": list(model.signatures),
+        "modules": sorted(sys.modules),
+    }
+    Path(answers_path).write_bytes(pickle.dumps(result))

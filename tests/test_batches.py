@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from nlp_lstm.batches import (
     BUCKETS,
+    Streams,
     bucketed_batches,
     build_vocabulary,
     crop,
@@ -262,3 +263,91 @@ class TestRunningWindows:
     def test_what_tensorflow_gets(self):
         windows = running_windows(random_texts(5, 30), 8, (0,))
         assert tf.data.Dataset.from_tensor_slices(windows).element_spec == tf.TensorSpec([8], tf.int32)
+
+
+def rejoined(streams):
+    """Each stream of a `Streams`, its windows put together again: a window begins with the symbol the last ended on."""
+    batches = [ids for ids, _ in collect(streams.dataset())]
+    for before, after in pairwise(batches):
+        np.testing.assert_array_equal(before[:, -1], after[:, 0])
+    return np.concatenate([batches[0][:, :1], *(ids[:, 1:] for ids in batches)], axis=1)
+
+
+class TestStreams:
+    @pytest.mark.parametrize(("symbols", "batch_size", "window"), [(101, 4, 7), (97, 4, 8), (50, 7, 100), (9, 8, 3)])
+    def test_without_a_seed_every_guess_of_the_text_stands_once(self, symbols, batch_size, window):
+        """But for the last few, where the streams would be of different lengths."""
+        ids = np.random.default_rng(8).permutation(1000)[:symbols].astype(np.int32)
+        left_out = (symbols - 1) % batch_size
+        streams = Streams(ids, batch_size, window, None)
+        guesses = [
+            (int(here), int(there))
+            for batch, _ in collect(streams.dataset())
+            for row in batch
+            for here, there in pairwise(row)
+        ]
+        assert guesses != sorted(guesses)
+        assert Counter(guesses) == Counter(pairwise(ids[: symbols - left_out].tolist()))
+
+    def test_without_a_seed_all_windows_are_of_one_length_or_one_less(self):
+        streams = Streams(np.arange(1, 102, dtype=np.int32), 4, 7, None)
+        batches = collect(streams.dataset())
+        assert [ids.shape for ids, _ in batches] == [(4, 7), (4, 7), (4, 8), (4, 7)]
+        np.testing.assert_array_equal(rejoined(streams), [np.arange(1 + 25 * row, 27 + 25 * row) for row in range(4)])
+
+    @pytest.mark.parametrize("seed", [None, (0, 1), (0, 2), (3, 1)])
+    def test_streams_go_on_where_they_stood_and_are_slices_of_the_text(self, seed):
+        ids = np.arange(1, 1203, dtype=np.int32)
+        whole = rejoined(Streams(ids, 3, 16, seed))
+        steps = np.diff(whole, axis=1)
+        assert np.all((steps == 1) | (steps == 1 - len(ids)))  # the turned text goes on at its beginning
+        assert np.sum(steps != 1) <= (seed is not None)
+        assert len(np.unique(whole[:, :-1])) == whole[:, :-1].size, "a guess stands twice"
+        np.testing.assert_array_equal((whole[1:, 0] - whole[:-1, 0]) % len(ids), 400)
+        if seed is None:
+            assert whole[0, 0] == 1
+            assert whole[-1, -1] == 1201
+
+    def test_windows_in_training_are_of_three_lengths(self):
+        lengths = Counter()
+        for epoch in range(5):
+            streams = Streams(np.arange(5000, dtype=np.int32), 4, 16, (0, epoch))
+            lengths += Counter(ids.shape[1] - 1 for ids, _ in collect(streams.dataset()))
+            used = sum(length for _, length in streams.windows)
+            assert 1249 - 20 < used <= 1249  # less than a window of each stream is left out
+        assert set(lengths) == {12, 16, 20}
+        for count in lengths.values():  # each as often, by five standard deviations
+            assert count / lengths.total() == pytest.approx(1 / 3, abs=0.12)
+
+    def test_the_shortest_windows_hold_a_guess(self):
+        for window in (1, 2, 3):
+            streams = Streams(np.arange(200, dtype=np.int32), 2, window, (0,))
+            assert {ids.shape[1] - 1 for ids, _ in collect(streams.dataset())} <= {1, 2, 3}
+
+    def test_the_seed_settles_the_cut(self):
+        ids = np.arange(2000, dtype=np.int32)
+
+        def drawn(seed):
+            streams = Streams(ids, 2, 32, seed)
+            return int(streams.ids[0, 0]), tuple(streams.windows)
+
+        assert drawn((0, 1)) == drawn((0, 1))
+        others = [drawn((0, epoch)) for epoch in range(1, 11)]
+        assert len({start for start, _ in others}) > 8
+        assert len({windows for _, windows in others}) > 8
+
+    @pytest.mark.parametrize("seed", [None, (0, 1)])
+    def test_what_training_gets(self, seed):
+        streams = Streams(np.arange(500, dtype=np.int64), 3, 8, seed)
+        dataset = streams.dataset()
+        assert dataset.element_spec == (tf.TensorSpec([3, None], tf.int32), tf.TensorSpec([3], tf.float32))
+        assert int(dataset.cardinality()) == len(streams) == len(collect(dataset)) > 1
+        for (ids, zeros), (again, _) in zip(collect(dataset), collect(dataset), strict=True):
+            np.testing.assert_array_equal(ids, again)
+            np.testing.assert_array_equal(zeros, np.zeros(3))
+
+    def test_too_short_a_text_is_refused(self):
+        for symbols in (0, 1, 4):
+            with pytest.raises(ValueError, match=f"{symbols} ids are too few for 4 streams"):
+                Streams(np.arange(symbols, dtype=np.int32), 4, 8, None)
+        assert len(Streams(np.arange(5, dtype=np.int32), 4, 8, None)) == 1

@@ -167,6 +167,49 @@ class TestTextsFrom:
             cli.texts_from((), Path(""))
 
 
+class TestTextFrom:
+    def test_an_argument_keeps_its_line_breaks(self):
+        assert cli.text_from(("a\n\nb é\n",), None) == "a\n\nb é\n".encode()
+        assert cli.text_from(("",), None) == b""
+        assert cli.text_from((os.fsdecode(b"caf\xe9"),), None) == b"caf\xe9"
+
+    @pytest.mark.parametrize("source", ["file", "standard input"])
+    @pytest.mark.parametrize(
+        ("content", "text"),
+        [
+            (b"a\n\nb", b"a\n\nb"),
+            (b"a\nb\n", b"a\nb"),
+            (b"\xef\xbb\xbfa\r\n b \r\n", b"a\n b "),
+            (b"a\x0bb\xff\x00", b"a\x0bb\xff\x00"),
+            (b"\n", b""),
+        ],
+    )
+    def test_the_lines_of_a_source_are_one_text(self, tmp_path, monkeypatch, source, content, text):
+        path = None
+        if source == "file":
+            path = tmp_path / "text.txt"
+            path.write_bytes(content)
+        else:
+            monkeypatch.setattr(sys, "stdin", stdin_of(content))
+        assert cli.text_from((), path) == text
+
+    def test_several_texts_are_refused(self):
+        with pytest.raises(UserError, match="this takes one text, got 2: put quotation marks round it"):
+            cli.text_from(("a", "b"), None)
+
+    def test_what_is_refused_of_several_is_refused_of_one(self, tmp_path, monkeypatch):
+        (tmp_path / "empty.txt").write_text("")
+        with pytest.raises(UserError, match="not both"):
+            cli.text_from(("a",), tmp_path / "empty.txt")
+        with pytest.raises(UserError, match=r"empty\.txt' is empty"):
+            cli.text_from((), tmp_path / "empty.txt")
+        with pytest.raises(UserError, match=r"cannot read --file '.*none\.txt'"):
+            cli.text_from((), tmp_path / "none.txt")
+        monkeypatch.setattr(sys, "stdin", stdin_of(b"waiting for the user", terminal=True))
+        with pytest.raises(UserError, match="no text"):
+            cli.text_from((), None)
+
+
 class TestPrintJson:
     def test_one_line_that_reads_back(self, capsys):
         value = {"text": 'é 😀\n"\u2028', "scores": [0.1, 1e-30], "none": None}

@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from rest_requests import char_lm_inputs, sentiment_inputs, strings
 from saved_model_in_fresh_process import FORBIDDEN, run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
@@ -23,8 +25,8 @@ from nlp_lstm import export
 from nlp_lstm.errors import UserError
 
 TESTS = Path(__file__).parent
-SHIPPED = TESTS.parent / "saved_models" / "sentiment"
-LARGEST_MODEL = 12_000_000  # bytes of a version that ships
+SHIPPED = TESTS.parent / "saved_models"
+LARGEST = {"sentiment": 12_000_000, "char_lm": 16_000_000}  # bytes of a version that ships
 
 
 class Lengths(tf.Module):
@@ -331,6 +333,18 @@ def test_a_missing_signature_is_told_with_those_there_are(tmp_path):
 # What TensorFlow Serving can run
 
 
+@pytest.fixture(scope="module", params=["sentiment", "character", "byte", "normalized"])
+def exported(request, exported_sentiment, exported_char_lm):
+    return exported_sentiment if request.param == "sentiment" else exported_char_lm(request.param)
+
+
+def batches(app, difficult_texts):
+    """The inputs of some requests: of no text at all, of one, of many, and of a long one."""
+    short_texts = [text for text in difficult_texts if len(text) < 1_000]
+    some = [[], [b"The best film!"], short_texts, difficult_texts[-1:]]
+    return [app.inputs(texts) for texts in some]
+
+
 def unservable(saved_model):
     """What a stock TensorFlow Serving would stumble over in the graph or in any function of a SavedModel."""
     found = []
@@ -356,11 +370,12 @@ def unservable(saved_model):
     return sorted(set(found))
 
 
-def test_the_exported_graph_has_core_operations_only(exported_sentiment):
-    saved_model = read_saved_model(exported_sentiment.version)
+def test_the_exported_graph_has_core_operations_only(exported):
+    saved_model = read_saved_model(exported.version)
     graph = saved_model.meta_graphs[0].graph_def
     operations = {node.op for function in graph.library.function for node in function.node_def}
-    assert {"MatMul", "StatelessWhile", "LookupTableFindV2", "StaticRegexReplace"} <= operations  # the walk goes deep
+    # The walk goes deep.
+    assert {"MatMul", "StatelessWhile", "LookupTableFindV2", "Sigmoid", "UnicodeTranscode"} <= operations
     assert unservable(saved_model) == []
 
 
@@ -425,15 +440,16 @@ def replay_warm_up(version):
     return requests
 
 
-def test_warm_up_has_one_request_a_signature_and_each_runs(exported_sentiment):
-    requests = replay_warm_up(exported_sentiment.version)
-    assert requests.keys() == exported_sentiment.warm_up.keys()
+def test_warm_up_has_one_request_a_signature_and_each_runs(exported):
+    requests = replay_warm_up(exported.version)
+    assert requests.keys() == exported.warm_up.keys() == exported.serving.signatures.keys()
     for name, (model_name, inputs) in requests.items():
-        assert model_name == "sentiment"
-        expected = exported_sentiment.warm_up[name]
+        assert model_name == exported.base.name
+        expected = exported.warm_up[name]
         assert inputs.keys() == expected.keys()
         for key, value in expected.items():
-            assert inputs[key].tolist() == [tf.compat.as_bytes(item) for item in value]
+            value = strings(value) if inputs[key].dtype == object else np.array(value, inputs[key].dtype)
+            np.testing.assert_array_equal(inputs[key], value, err_msg=f"{name} {key}")
 
 
 def assert_same_answers(answers, expected, tolerance):
@@ -449,15 +465,16 @@ def assert_same_answers(answers, expected, tolerance):
                 np.testing.assert_array_equal(answer, value, err_msg=f"{name} {key}")
 
 
-def test_a_process_without_this_project_and_keras_gives_the_same_answers(exported_sentiment, difficult_texts, tmp_path):
-    batches = [[], [b""], [b"The best film!"], difficult_texts, difficult_texts[::-1]]
-    (tmp_path / "batches").write_bytes(pickle.dumps(batches))
+@pytest.mark.parametrize("exported", ["sentiment", "character", "byte"], indirect=True)
+def test_a_process_without_this_project_and_keras_gives_the_same_answers(exported, difficult_texts, tmp_path):
+    requests = batches(exported, difficult_texts)
+    (tmp_path / "batches").write_bytes(pickle.dumps(requests))
     process = subprocess.run(
         [
             sys.executable,
             "-P",  # the folder of the script is no place to import from
             TESTS / "saved_model_in_fresh_process.py",
-            exported_sentiment.version,
+            exported.version,
             tmp_path / "batches",
             tmp_path / "answers",
         ],
@@ -470,14 +487,17 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(exporte
     result = pickle.loads((tmp_path / "answers").read_bytes())
     assert "tensorflow" in result["modules"]
     assert [name for name in result["modules"] if name.split(".")[0] in FORBIDDEN] == []
-    for batch, answers in zip(batches, result["answers"], strict=True):
-        assert answers.keys() == {"serving_default", "classify", "explain"}
-        assert_same_answers(answers, run_signatures(exported_sentiment.serving.signatures, batch), 1e-6)
+    for inputs, answers in zip(requests, result["answers"], strict=True):
+        assert answers.keys() == set(result["signatures"]) == exported.serving.signatures.keys()
+        assert_same_answers(answers, run_signatures(exported.serving.signatures, inputs), 1e-6)
 
 
-def build_loader(folder):
+@pytest.fixture(scope="module")
+def loader(tmp_path_factory):
     """The C++ program around the loader that TensorFlow Serving uses; the TensorFlow wheel carries what it needs."""
-    program = folder / "saved_model_loader"
+    if shutil.which("g++") is None:
+        pytest.skip("there is no g++ to build the C++ loader")
+    program = tmp_path_factory.mktemp("loader") / "saved_model_loader"
     library = tf.sysconfig.get_lib()
     command = [
         *("g++", "-O1", "-w", "-std=c++17", *tf.sysconfig.get_compile_flags()),
@@ -490,10 +510,26 @@ def build_loader(folder):
     return program
 
 
-def run_loader(program, version, texts, folder):
-    """What `run_signatures` gives, from C++; or the error it came to, as a string."""
-    (folder / "texts").write_bytes(b"".join(len(text).to_bytes(4, "little") + text for text in texts))
-    process = subprocess.run([program, version, folder / "texts"], capture_output=True, timeout=120)
+def in_bytes(inputs):
+    """The inputs of signatures as the C++ program reads them."""
+    number = struct.Struct("<I").pack
+    counted = lambda text: number(len(text)) + text  # noqa: E731
+    written = b""
+    for signature, arrays in inputs.items():
+        for name, array in arrays.items():
+            dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
+            written += counted(signature.encode()) + counted(name.encode())
+            written += number(dtype.as_datatype_enum) + number(array.ndim) + b"".join(map(number, array.shape))
+            written += b"".join(map(counted, array)) if dtype == tf.string else array.tobytes()
+    return written
+
+
+def run_loader(program, version, requests, folder):
+    """What `run_signatures` gives for each request, from C++; or the error it came to, as a string."""
+    files = [folder / f"inputs_{number}" for number in range(len(requests))]
+    for file, inputs in zip(files, requests, strict=True):
+        file.write_bytes(in_bytes(inputs))
+    process = subprocess.run([program, version, *files], capture_output=True, timeout=120)
     if process.returncode:
         return process.stderr.decode(errors="replace")
 
@@ -502,51 +538,104 @@ def run_loader(program, version, texts, folder):
         dtype = object if any(isinstance(item, bytes) for item in values) else None
         return np.array(values, dtype).reshape(output["shape"])
 
-    return {
-        name: {key: array(output) for key, output in outputs.items()}
-        for name, outputs in json.loads(process.stdout).items()
-    }
+    return [
+        {name: {key: array(output) for key, output in outputs.items()} for name, outputs in json.loads(line).items()}
+        for line in process.stdout.splitlines()
+    ]
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to build the C++ loader")
-def test_the_loader_of_tensorflow_serving_gives_the_same_answers(
-    exported_sentiment, difficult_texts, tmp_path_factory, tmp_path
-):
-    program = build_loader(tmp_path_factory.mktemp("loader"))
-    for batch in (difficult_texts, [b"The best film!"], []):
-        answers = run_loader(program, exported_sentiment.version, batch, tmp_path)
-        assert not isinstance(answers, str), answers
-        assert_same_answers(answers, run_signatures(exported_sentiment.serving.signatures, batch), 1e-5)
-    for number in export.versions(SHIPPED):
-        short_texts = [text for text in difficult_texts if len(text) < 1_000]
-        expected = run_signatures(export.load(SHIPPED / str(number)).signatures, short_texts)
-        answers = run_loader(program, SHIPPED / str(number), short_texts, tmp_path)
-        assert not isinstance(answers, str), answers
-        assert_same_answers(answers, expected, 1e-5)
-    # And that it would tell: the operation loads and fails only when it runs.
+def assert_loader_agrees(program, version, signatures, requests, folder):
+    found = run_loader(program, version, requests, folder)
+    assert not isinstance(found, str), found
+    for inputs, answers in zip(requests, found, strict=True):
+        assert_same_answers(answers, run_signatures(signatures, inputs), 1e-5)
+
+
+@pytest.mark.parametrize("exported", ["sentiment", "character", "byte"], indirect=True)
+def test_the_loader_of_tensorflow_serving_gives_the_same_answers(loader, exported, difficult_texts, tmp_path):
+    requests = batches(exported, difficult_texts)
+    assert all(inputs.keys() == exported.serving.signatures.keys() for inputs in requests)
+    assert_loader_agrees(loader, exported.version, exported.serving.signatures, requests, tmp_path)
+
+
+def test_the_loader_tells_what_fails_only_when_it_runs(loader, tmp_path):
     signature = [tf.TensorSpec([None], tf.string, name="text")]
     function = tf.function(lambda text: {"n": with_python(text)}, input_signature=signature, autograph=False)
     tf.saved_model.save(tf.Module(), str(tmp_path / "python"), signatures=function.get_concrete_function())
-    assert "EagerPyFunc" in run_loader(program, tmp_path / "python", [b"a"], tmp_path)
+    for name, input_name, complaint in [
+        ("serving_default", "text", "EagerPyFunc"),
+        ("other", "text", "no signature other"),
+        ("serving_default", "prompt", "lacks its input text"),
+    ]:
+        inputs = {name: {input_name: strings(["a"])}}
+        assert complaint in run_loader(loader, tmp_path / "python", [inputs], tmp_path)
 
 
 # What ships
 
 
-@pytest.mark.parametrize("number", export.versions(SHIPPED))
-def test_a_shipped_model_is_small_servable_and_knows_praise_from_blame(number, difficult_texts):
-    version = SHIPPED / str(number)
+def shipped(app):
+    return [SHIPPED / app / str(number) for number in export.versions(SHIPPED / app)]
+
+
+def some_inputs(version, signatures, texts):
+    """Inputs for every signature of a version that ships."""
+    if version.parent.name == "sentiment":
+        return sentiment_inputs(texts)
+    specs = signatures["step"].structured_input_signature[1]
+    state = [name for name in specs if name != "char"]
+    return char_lm_inputs(texts, state, specs[state[0]].shape[1])
+
+
+@pytest.mark.parametrize("version", [version for app in LARGEST for version in shipped(app)])
+def test_what_ships_is_small_and_servable(version):
     assert unservable(read_saved_model(version)) == []
-    assert sum(path.stat().st_size for path in version.rglob("*") if path.is_file()) <= LARGEST_MODEL
-    assert (SHIPPED / export.MODEL_CARD).stat().st_size > 0
+    assert sum(path.stat().st_size for path in version.rglob("*") if path.is_file()) <= LARGEST[version.parent.name]
+    assert (version.parent / export.MODEL_CARD).stat().st_size > 0
     assert (version / "assets.extra" / export.MODEL_CARD).stat().st_size > 0
-    assert replay_warm_up(version).keys() == {"serving_default", "classify", "explain"}
-    texts = [b"One of the best films of the year.", b"A dull, lifeless mess.", *difficult_texts]
-    answers = run_signatures(export.load(version).signatures, texts)
-    for name, answer in answers.items():
+    signatures = export.load(version).signatures
+    assert replay_warm_up(version).keys() == signatures.keys()
+    texts = [b"", b"The king is dead.", "😀e\u0301".encode(), b"\xff\x00", b"x" * 2**20]
+    inputs = some_inputs(version, signatures, texts)
+    assert inputs.keys() == signatures.keys()
+    for name, answer in run_signatures(signatures, inputs).items():
         for key, value in answer.items():
             assert len(value) == len(texts), (name, key)
             assert value.dtype == object or np.all(np.isfinite(value)), (name, key)
+
+
+@pytest.mark.parametrize("version", [version for app in LARGEST for version in shipped(app)])
+def test_the_loader_of_tensorflow_serving_runs_what_ships(loader, version, tmp_path):
+    signatures = export.load(version).signatures
+    inputs = some_inputs(version, signatures, [b"", b"The king is dead.", "😀e\u0301".encode(), b"\xff\x00"])
+    assert_loader_agrees(loader, version, signatures, [inputs], tmp_path)
+
+
+@pytest.mark.parametrize("version", shipped("sentiment"))
+def test_a_shipped_sentiment_model_knows_praise_from_blame(version, difficult_texts):
+    texts = [b"One of the best films of the year.", b"A dull, lifeless mess.", *difficult_texts]
+    answers = run_signatures(export.load(version).signatures, sentiment_inputs(texts))
     assert answers["serving_default"]["label"][:2].tolist() == [b"positive", b"negative"]
     assert answers["explain"]["label"][:2].tolist() == [b"positive", b"negative"]
     assert (answers["classify"]["scores"][:2].argmax(axis=1) == [1, 0]).all()
+    assert np.all(np.isfinite(answers["serving_default"]["score"]))
+
+
+LINES = [
+    "But soft, what light through yonder window breaks?",
+    "My lord, I pray you, give me leave to speak.",
+    "The king is dead, and all his men are fled.",
+]
+
+
+@pytest.mark.parametrize("version", shipped("char_lm"))
+def test_a_shipped_character_model_knows_english_from_its_letters(version):
+    signatures = export.load(version).signatures
+    rng = np.random.default_rng(0)
+    for line in LINES:
+        shuffled = ["".join(rng.permutation(list(line))) for _ in range(3)]
+        english, *others = signatures["score"](text=tf.constant([line, *shuffled]))["bits_per_char"].numpy()
+        assert english < min(others) - 1.0
+    texts = signatures["serving_default"](prompt=tf.constant(["ROMEO:", ""]))["text"].numpy()
+    assert texts[0].startswith(b"ROMEO:")
+    assert len(texts[0].decode("utf-8")) == len("ROMEO:") + len(texts[1].decode("utf-8")) > 200

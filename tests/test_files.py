@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nlp_lstm.files import atomic_path
+from nlp_lstm.errors import UserError
+from nlp_lstm.files import atomic_path, told_if_unwritable
 
 
 def names(folder):
@@ -134,3 +135,29 @@ def test_a_kill_leaves_the_target(tmp_path):
     assert killed.returncode == -9
     assert target.read_text() == "old"
     assert all(name.startswith(".") for name in names_of_children(tmp_path) if name != "target.txt")
+
+
+class TestToldIfUnwritable:
+    def test_an_error_of_writing_is_the_users_mistake(self, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        target = tmp_path / "file" / "gates.png"
+        with pytest.raises(UserError) as caught, told_if_unwritable("--plot", target), atomic_path(target):
+            pass
+        assert str(caught.value) == f"cannot write --plot '{target}' (File exists): name another place"
+        assert names(tmp_path) == ["file"]
+
+    def test_an_error_without_a_number_keeps_its_words(self):
+        with pytest.raises(UserError) as caught, told_if_unwritable("--html", Path("a.html")):
+            raise OSError("the disk is gone")
+        assert str(caught.value) == "cannot write --html 'a.html' (the disk is gone): name another place"
+
+    @pytest.mark.parametrize("error", [ValueError("a bug"), UserError("no text"), KeyboardInterrupt()])
+    def test_other_errors_pass(self, error):
+        with pytest.raises(type(error)) as caught, told_if_unwritable("--plot", Path("a.png")):
+            raise error
+        assert caught.value is error
+
+    def test_what_goes_well_goes_on(self, tmp_path):
+        with told_if_unwritable("--plot", tmp_path / "a"):
+            (tmp_path / "a").write_text("x")
+        assert names(tmp_path) == ["a"]

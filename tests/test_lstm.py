@@ -13,12 +13,25 @@ import numpy_lstm
 import pytest
 from keras import ops
 from keras.src.testing import TestCase
-from numpy_lstm import MASKS, assert_all_near, assert_near, draw_problem
+from numpy_lstm import MASKS, assert_all_near, assert_near, draw_gains, draw_problem
 
-from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
+from nlp_lstm.lstm import LSTM, Gains, LSTMCell, lstm_step
 
 BATCH, STEPS, FEATURES, UNITS = 4, 5, 3, 2
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+
+ADDITIONS = {  # to the layer of Keras
+    "zoneout": {"zoneout_hidden": 0.3, "zoneout_cell": 0.6},
+    "DropConnect": {"recurrent_kernel_dropout": 0.4},
+    "layer normalization": {"layer_normalization": True},
+    "all": {
+        "dropout": 0.4,
+        "recurrent_dropout": 0.4,
+        "recurrent_kernel_dropout": 0.4,
+        "zoneout_cell": 0.5,
+        "layer_normalization": True,
+    },
+}
 
 
 @pytest.fixture(params=["fast", "plain"])
@@ -34,8 +47,34 @@ def built(layer_class=LSTM, problem=None, **options):
     problem = problem or draw_problem()
     layer = layer_class(problem.hidden.shape[1], **options)
     layer.build(problem.x.shape)
-    layer.set_weights(problem.weights[: len(layer.weights)])
+    gains = draw_gains(units=problem.hidden.shape[1])
+    layer.set_weights([*problem.weights, *gains][: len(layer.weights)])
     return layer
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the cells draw, as the arguments of the oracle that it stands for, but for `dropout`."""
+    found = {}
+
+    def listen(method, name):
+        real = getattr(LSTMCell, method)
+
+        def draw(self, *arguments, **options):
+            found[name] = real(self, *arguments, **options)
+            return found[name]
+
+        monkeypatch.setattr(LSTMCell, method, draw)
+
+    listen("kept_shares", "zoneout")
+    listen("draw_recurrent_kernel_mask", "recurrent_kernel_dropout")
+    return found
+
+
+def in_use(options, units):
+    """The arguments of the oracle for a layer with these additions, outside training."""
+    kept = (options.get("zoneout_hidden", 0.0), options.get("zoneout_cell", 0.0))
+    return {"zoneout": kept, "gains": draw_gains(units=units) if options.get("layer_normalization") else None}
 
 
 # Against the oracle
@@ -123,6 +162,61 @@ def test_dropout_equals_oracle_with_the_masks_drawn(go_backwards, path, monkeypa
     assert asked == [(FEATURES, 0.25), (UNITS, 0.75)]
     undropped = numpy_lstm.lstm(p.x, *p.weights, p.state, MASKS["any"], go_backwards=go_backwards)
     assert_near(layer(p.x, initial_state=p.state, mask=MASKS["any"]), undropped.shown, 1e-10)
+
+
+def test_step_with_layer_normalization_equals_oracle():
+    p = draw_problem(26, units=3)
+    gains = draw_gains(units=3)
+    gates = lstm_step(p.x[:, 0], p.hidden, p.cell, *p.weights, gains=Gains(*gains))
+    expected = numpy_lstm.lstm(p.x[:, :1], *p.weights, p.state, gains=gains).gates
+    for name, value in gates._asdict().items():
+        assert_near(value, expected[name][:, 0], 1e-12)
+
+
+@pytest.mark.parametrize("added", ["zoneout", "all"])
+@pytest.mark.parametrize("form", ["none", "left", "any"])
+def test_additions_equal_oracle_in_use(form, added, path):
+    p, mask, options = draw_problem(27, units=3), MASKS[form], ADDITIONS[added]
+    for go_backwards, dtype in ((False, "float32"), (True, "float64")):
+        walk = {"go_backwards": go_backwards, "return_sequences": True, "return_state": True}
+        layer = built(LSTM, p, dtype=dtype, **walk, **options)
+        expected = numpy_lstm.lstm(p.x, *p.weights, p.state, mask, go_backwards=go_backwards, **in_use(options, 3))
+        actual = layer(p.x, initial_state=p.state, mask=mask)
+        assert_all_near(actual, [expected.shown, expected.last_hidden, expected.last_cell], 10 * TOLERANCE[dtype])
+        for name, value in layer.gates(p.x, p.state, mask)._asdict().items():
+            assert_near(value, expected.gates[name], 10 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("added", ADDITIONS)
+@pytest.mark.parametrize("form", ["none", "left", "any"])
+def test_additions_equal_oracle_with_what_training_drew(form, added, path, drawn, monkeypatch):
+    p, mask, options = draw_problem(28, units=3, features=4), MASKS[form], ADDITIONS[added]
+    masks = {4: np.ones((BATCH, 4)), 3: np.ones((BATCH, 3))}
+    real = LSTMCell.draw_dropout_mask
+
+    def draw(self, batch_size, width, rate):
+        mask = real(self, batch_size, width, rate)
+        masks[int(width)] = np.asarray(mask)
+        return mask
+
+    monkeypatch.setattr(LSTMCell, "draw_dropout_mask", draw)
+    for go_backwards in (False, True):
+        drawn.clear()
+        layer = built(LSTM, p, dtype="float64", go_backwards=go_backwards, return_sequences=True, seed=1, **options)
+        actual = layer(p.x, initial_state=p.state, mask=mask, training=True)
+        expected = numpy_lstm.lstm(
+            p.x,
+            *p.weights,
+            p.state,
+            mask,
+            go_backwards=go_backwards,
+            input_dropout=masks[4],
+            recurrent_dropout=masks[3],
+            **{**in_use(options, 3), **{name: value for name, value in drawn.items() if value is not None}},
+        )
+        assert_near(actual, expected.shown, 1e-9)
+        in_training = np.abs(actual - layer(p.x, initial_state=p.state, mask=mask)).max() > 1e-3
+        assert in_training == (added != "layer normalization")
 
 
 # Against keras.layers.LSTM
@@ -295,6 +389,30 @@ def test_cell_applies_dropout_in_training_only():
     np.testing.assert_array_equal(rnn(p.x), rnn(p.x))
 
 
+@pytest.mark.parametrize("added", ADDITIONS)
+def test_cell_with_additions_in_bare_rnn(added):
+    p, options = draw_problem(29, units=3), ADDITIONS[added]
+    cell = LSTMCell(3, seed=1, **options)
+    rnn = keras.layers.RNN(cell, return_sequences=True)
+    rnn.build(p.x.shape)
+    cell.set_weights(built(LSTM, p, **options).get_weights())
+    for mask in (None, MASKS["right"]):
+        assert_near(rnn(p.x, mask=mask), built(LSTM, p, return_sequences=True, **options)(p.x, mask=mask), 1e-5)
+    changed = np.abs(rnn(p.x, training=True) - rnn(p.x)).max()
+    assert changed > 1e-3 or added == "layer normalization"
+
+
+def test_cell_in_training_equals_oracle_with_what_it_drew(drawn):
+    p = draw_problem(30, units=3)
+    options = {name: value for part in ADDITIONS.values() for name, value in part.items() if "t_dropout" not in name}
+    cell = built(LSTMCell, p, dtype="float64", seed=2, **{**options, "dropout": 0.0})
+    _, (h, c) = cell(p.x[:, 0], p.state, training=True)
+    kept = [np.asarray(share)[:, None] for share in drawn.pop("zoneout")]
+    assert 0 < np.mean(kept) < 1
+    expected = numpy_lstm.lstm(p.x[:, :1], *p.weights, p.state, zoneout=kept, gains=draw_gains(units=3), **drawn)
+    assert_all_near([h, c], [expected.last_hidden, expected.last_cell], 1e-10)
+
+
 # Dropout
 
 
@@ -341,11 +459,66 @@ def test_recurrent_dropout_mask_is_constant_over_time_and_scaled(path):
     assert len(np.unique(kept, axis=0)) == 64
 
 
-def test_seed_reproduces_dropout(path):
+def test_zoneout_is_drawn_for_each_row_step_and_feature(path, drawn):
+    p = draw_problem(31, batch=32, units=32)
+    layer = built(LSTM, p, zoneout_hidden=0.25, zoneout_cell=0.25, return_sequences=True, seed=1)
+    shown = np.asarray(layer(p.x, initial_state=p.state, training=True))
+    hidden, cell = (np.asarray(kept) for kept in drawn["zoneout"])
+    previous = np.concatenate([p.hidden[:, None].astype("float32"), shown[:, :-1]], axis=1)
+    np.testing.assert_array_equal(shown == previous, hidden == 1)
+    for kept in (hidden, cell):
+        assert set(np.unique(kept)) == {0.0, 1.0}
+        assert kept.mean() == pytest.approx(0.25, abs=0.025)  # four standard deviations
+        for axis in range(3):  # neighbours agree as often as chance has it
+            agreeing = np.mean(np.diff(kept, axis=axis) == 0)
+            assert agreeing == pytest.approx(0.25**2 + 0.75**2, abs=0.04)
+    assert np.mean(hidden == cell) == pytest.approx(0.25**2 + 0.75**2, abs=0.04)
+
+
+def test_recurrent_kernel_mask_drops_single_weights_and_scales_the_others(path, drawn):
+    layer = showing_its_state(recurrent_kernel_dropout=0.25, seed=1)
+    state = [np.full((64, 64), 0.9, "float32"), np.zeros((64, 64), "float32")]
+    shown = np.asarray(layer(np.zeros((64, STEPS, 64), "float32"), initial_state=state, training=True))
+    mask = np.asarray(drawn["recurrent_kernel_dropout"])
+    assert mask.shape == (64, 256)
+    np.testing.assert_allclose(np.unique(mask), [0, 1 / 0.75], rtol=1e-6)
+    assert np.mean(mask == 0) == pytest.approx(0.25, abs=0.014)  # four standard deviations
+    assert len(np.unique(mask, axis=0)) == 64
+    assert len(np.unique(mask, axis=1).T) == 256
+    kept = np.diag(mask[:, 128:192]) != 0  # where the candidate's weights stand
+    h = 0.9
+    for t in range(STEPS):
+        h = np.tanh(np.tanh(h / 0.75))
+        np.testing.assert_allclose(shown[:, t], np.broadcast_to(np.where(kept, h, 0), (64, 64)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_zoneout_at_its_ends(rate, path):
+    p = draw_problem(32)
+    layer = built(LSTM, p, zoneout_hidden=rate, zoneout_cell=rate, return_sequences=True, return_state=True)
+    expected = [np.repeat(p.hidden[:, None], STEPS, axis=1), *p.state]
+    if rate == 0:
+        run = numpy_lstm.lstm(p.x, *p.weights, p.state)
+        expected = [run.shown, run.last_hidden, run.last_cell]
+    for training in (False, True):
+        assert_all_near(layer(p.x, initial_state=p.state, training=training), expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout": 0.5, "recurrent_dropout": 0.5},
+        {"recurrent_kernel_dropout": 0.5},
+        {"zoneout_hidden": 0.5},
+        {"zoneout_cell": 0.5},
+    ],
+    ids=str,
+)
+def test_seed_reproduces_dropout(options, path):
     p = draw_problem(18, batch=16, features=8, units=8)
 
     def twice(seed):
-        layer = built(LSTM, p, dropout=0.5, recurrent_dropout=0.5, seed=seed)
+        layer = built(LSTM, p, seed=seed, **options)
         return [np.asarray(layer(p.x, training=True)) for _ in range(2)]
 
     first, second = twice(1)
@@ -356,9 +529,10 @@ def test_seed_reproduces_dropout(path):
 
 def test_everything_dropped_is_finite():
     p = draw_problem(19)
-    layer = built(LSTM, p, dropout=1.0, recurrent_dropout=1.0)
     expected = numpy_lstm.lstm(np.zeros_like(p.x), p.kernel, 0 * p.recurrent_kernel, p.bias).last_hidden
-    assert_near(layer(p.x, training=True), expected, 1e-5)
+    for options in ({"recurrent_dropout": 1.0}, {"recurrent_kernel_dropout": 1.0}):
+        layer = built(LSTM, p, dropout=1.0, **options)
+        assert_near(layer(p.x, training=True), expected, 1e-5)
 
 
 # A look at the gates
@@ -391,11 +565,49 @@ def test_gates_build_the_layer_and_know_no_dropout():
     assert np.array_equal(gates.output * ops.tanh(gates.cell), layer(p.x))
 
 
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_gates_with_additions_recompose_to_the_output_of_the_layer(go_backwards, path):
+    """The oracle's gates are tested above; here it is the equations, as the documentation has them."""
+    p, gains = draw_problem(33, units=3), draw_gains(units=3)
+    options = {"zoneout_hidden": 0.3, "zoneout_cell": 0.6, "layer_normalization": True, "go_backwards": go_backwards}
+    layer = built(LSTM, p, dtype="float64", return_sequences=True, **options)
+    gates = type(layer.gates(p.x))(*map(np.asarray, layer.gates(p.x, p.state)))
+    assert np.array_equal(gates.hidden, layer(p.x, initial_state=p.state))
+    previous_h, previous_c = (
+        np.concatenate([first[:, None], states[:, :-1]], axis=1)
+        for first, states in ((p.hidden, gates.hidden), (p.cell, gates.cell))
+    )
+    new_c = gates.forget * previous_c + gates.input * gates.candidate
+    assert_near(gates.cell, 0.6 * previous_c + 0.4 * new_c, 1e-10)
+    normal = (new_c - new_c.mean(axis=-1, keepdims=True)) / np.sqrt(new_c.var(axis=-1, keepdims=True) + 1e-5)
+    new_h = gates.output * np.tanh(gains[2] * normal + gains[3])
+    assert_near(gates.hidden, 0.3 * previous_h + 0.7 * new_h, 1e-10)
+
+
+def test_fresh_layer_normalization_has_unit_gains_and_no_shift():
+    layer = LSTM(3, layer_normalization=True)
+    layer.build((None, None, 4))
+    assert [w.name for w in layer.weights[3:]] == ["kernel_gain", "recurrent_gain", "cell_gain", "cell_shift"]
+    for weight, size, value in zip(layer.weights[3:], (12, 12, 3, 3), (1, 1, 1, 0), strict=True):
+        np.testing.assert_array_equal(weight, np.full(size, value))
+    without_bias = LSTM(3, layer_normalization=True, use_bias=False)
+    without_bias.build((None, None, 4))
+    assert len(without_bias.weights) == 6
+
+
 # In Keras
 
 
 @pytest.mark.filterwarnings("ignore:.shuffle=True. was passed")  # by Keras's own check
-@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "dropout": 0.5, "recurrent_dropout": 0.5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"return_sequences": True, "dropout": 0.5, "recurrent_dropout": 0.5},
+        {"return_sequences": True, "recurrent_kernel_dropout": 0.5, "zoneout_hidden": 0.5, "zoneout_cell": 0.5},
+        {"return_sequences": True, **ADDITIONS["all"]},
+    ],
+)
 def test_layer_contract_of_keras(options):
     """Keras's own check of a layer: configuration, building, symbolic against eager, training, mixed precision."""
     TestCase().run_layer_test(
@@ -404,7 +616,7 @@ def test_layer_contract_of_keras(options):
         input_shape=(3, 2, 4),
         call_kwargs={"training": True},
         expected_output_shape=(3, 2, 3) if options else (3, 3),
-        expected_num_trainable_weights=3,
+        expected_num_trainable_weights=7 if "layer_normalization" in options else 3,
         expected_num_non_trainable_weights=0,
         expected_num_non_trainable_variables=1,
         expected_num_seed_generators=1,
@@ -429,6 +641,10 @@ def test_config_round_trip_loses_nothing():
         "bias_constraint": keras.constraints.MaxNorm(3),
         "dropout": 0.1,
         "recurrent_dropout": 0.2,
+        "recurrent_kernel_dropout": 0.3,
+        "zoneout_hidden": 0.4,
+        "zoneout_cell": 0.5,
+        "layer_normalization": True,
         "seed": 4,
         "name": "named",
         "dtype": "mixed_bfloat16",
@@ -461,13 +677,14 @@ def test_config_round_trip_loses_nothing():
 
 
 def test_saved_model_file_gives_the_same_answers(tmp_path):
+    normalized = {"layer_normalization": True}
     model = keras.Sequential(
         [
             keras.Input((None,), dtype="int32"),
             keras.layers.Embedding(9, 4, mask_zero=True),
-            LSTM(3, return_sequences=True, dropout=0.1),
-            keras.layers.Bidirectional(LSTM(2, return_sequences=True)),
-            keras.layers.RNN(LSTMCell(5)),
+            LSTM(3, return_sequences=True, dropout=0.1, zoneout_hidden=0.2),
+            keras.layers.Bidirectional(LSTM(3, return_sequences=True, zoneout_cell=0.3, **normalized)),
+            keras.layers.RNN(LSTMCell(5, recurrent_kernel_dropout=0.4, zoneout_hidden=0.5, **normalized)),
             keras.layers.Dense(1),
         ]
     )
@@ -477,7 +694,16 @@ def test_saved_model_file_gives_the_same_answers(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert [type(layer) for layer in loaded.layers] == [type(layer) for layer in model.layers]
-    assert type(loaded.layers[2].forward_layer) is LSTM
+    assert type(loaded.layers[2].forward_layer) is type(loaded.layers[2].backward_layer) is LSTM
+    first, (forward, backward), last = (
+        loaded.layers[1].cell,
+        (loaded.layers[2].forward_layer.cell, loaded.layers[2].backward_layer.cell),
+        loaded.layers[3].cell,
+    )
+    assert (first.zoneout_hidden, first.zoneout_cell, first.layer_normalization) == (0.2, 0.0, False)
+    for cell in (forward, backward):
+        assert (cell.zoneout_hidden, cell.zoneout_cell, cell.layer_normalization) == (0.0, 0.3, True)
+    assert (last.recurrent_kernel_dropout, last.zoneout_hidden, last.layer_normalization) == (0.4, 0.5, True)
     np.testing.assert_array_equal(loaded(words), model(words))
     assert np.ptp(model(words)) > 1e-3
 
@@ -544,6 +770,9 @@ def test_fit_lowers_the_loss():
         ({"dropout": -0.1}, "dropout must lie between 0 and 1, got -0.1"),
         ({"recurrent_dropout": 1.5}, "recurrent_dropout must lie between 0 and 1, got 1.5"),
         ({"recurrent_dropout": float("nan")}, "recurrent_dropout must lie between 0 and 1, got nan"),
+        ({"recurrent_kernel_dropout": -0.5}, "recurrent_kernel_dropout must lie between 0 and 1, got -0.5"),
+        ({"zoneout_hidden": 1.01}, "zoneout_hidden must lie between 0 and 1, got 1.01"),
+        ({"zoneout_cell": float("nan")}, "zoneout_cell must lie between 0 and 1, got nan"),
     ],
 )
 def test_bad_argument_is_named(layer_class, options, message):
@@ -577,6 +806,17 @@ layer.set_weights([data["kernel"], data["recurrent_kernel"], data["bias"]])
 state = [data["hidden"], data["cell"]]
 results = dict(zip(("shown", "h", "c"), layer(data["x"], initial_state=state, mask=data["mask"])))
 results |= layer.gates(data["x"], state, data["mask"])._asdict()
+weights = [data[name] for name in ("kernel", "recurrent_kernel", "bias", "gain_0", "gain_1", "gain_2", "gain_3")]
+rates = {"zoneout_hidden": 0.3, "zoneout_cell": 0.6}
+for name, options in (("zoneout", rates), ("normalized", {**rates, "layer_normalization": True})):
+    layer = LSTM(data["hidden"].shape[1], return_sequences=True, go_backwards=True, dtype="float64", **options)
+    layer.build(data["x"].shape)
+    layer.set_weights(weights[: len(layer.weights)])
+    results[name] = layer(data["x"], initial_state=state, mask=data["mask"])
+    gates = layer.gates(data["x"], state, data["mask"])
+    results |= {f"{name}_{part}": value for part, value in gates._asdict().items()}
+layer = LSTM(data["hidden"].shape[1], return_sequences=True, dtype="float64", recurrent_kernel_dropout=0.5, **rates)
+results["drawn"] = layer(data["x"], mask=data["mask"], training=True)
 np.savez(sys.argv[1], **{name: np.asarray(value) for name, value in results.items()})
 """
 
@@ -589,9 +829,9 @@ np.savez(sys.argv[1], **{name: np.asarray(value) for name, value in results.item
     ],
 )
 def test_runs_without_tensorflow_on_another_backend(backend, tmp_path):
-    p = draw_problem(25)
+    p, gains = draw_problem(25, units=3), draw_gains(units=3)
     file = tmp_path / "arrays.npz"
-    np.savez(file, mask=MASKS["any"], **p._asdict())
+    np.savez(file, mask=MASKS["any"], **p._asdict(), **{f"gain_{n}": gain for n, gain in enumerate(gains)})
     environment = os.environ | {"KERAS_BACKEND": backend, "JAX_ENABLE_X64": "1", "KERAS_HOME": str(tmp_path)}
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(file), backend]
     done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True)
@@ -605,3 +845,12 @@ def test_runs_without_tensorflow_on_another_backend(backend, tmp_path):
     )
     for name, value in expected.gates.items():
         assert_near(actual[name], value, 1e-6)
+    for prefix, options in (("zoneout", {}), ("normalized", {"gains": gains})):
+        expected = numpy_lstm.lstm(
+            p.x, *p.weights, p.state, MASKS["any"], go_backwards=True, zoneout=(0.3, 0.6), **options
+        )
+        assert_near(actual[prefix], expected.shown, 1e-5)
+        for name, value in expected.gates.items():
+            assert_near(actual[f"{prefix}_{name}"], value, 1e-5)
+    assert np.isfinite(actual["drawn"]).all()
+    assert np.ptp(actual["drawn"]) > 1e-3

@@ -13,6 +13,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.metrics import binary_classification
 from nlp_lstm.sentiment import Settings, build_classifier
 from nlp_lstm.text import tokenize
+from nlp_lstm.training import RunFolder
 
 
 class Counting:
@@ -146,15 +147,15 @@ class TestEvaluate:
     def test_plots_that_cannot_be_written_are_told_before_the_work(self, reviews, tmp_path):
         (tmp_path / "file").write_text("")
         signature = LengthScores()
-        with pytest.raises(UserError, match="cannot write to --plots '.*file/plots'"):
+        with pytest.raises(UserError, match=r"cannot write --plots '.*file/plots' \(Not a directory\): name"):
             sentiment_inference.evaluate(signature, str(reviews[0]), "test", 0, tmp_path / "file" / "plots")
-        with pytest.raises(UserError, match="cannot write to --plots '.*file'"):
+        with pytest.raises(UserError, match=r"cannot write --plots '.*file' \(File exists\)"):
             sentiment_inference.evaluate(signature, str(reviews[0]), "test", 0, tmp_path / "file")
         assert signature.calls == 0
 
     def test_a_plot_in_whose_place_stands_a_folder(self, reviews, tmp_path):
         (tmp_path / "plots" / "confusion.png" / "mine").mkdir(parents=True)
-        with pytest.raises(UserError, match="cannot write to --plots"):
+        with pytest.raises(UserError, match="cannot write --plots"):
             sentiment_inference.evaluate(LengthScores(), str(reviews[0]), "test", 0, tmp_path / "plots")
         assert (tmp_path / "plots" / "confusion.png" / "mine").is_dir()
 
@@ -172,20 +173,27 @@ def test_lengths_of_more_than_one_batch():
 
 
 def test_kept_figures_read_back_and_a_failure_keeps_the_old_ones(tmp_path, monkeypatch):
-    sentiment_inference.keep_evaluation(tmp_path, {"split": "test", "accuracy": 0.5})
-    sentiment_inference.keep_evaluation(tmp_path, {"split": "test", "accuracy": 0.75})
-    sentiment_inference.keep_evaluation(tmp_path, {"split": "validation", "accuracy": 0.25})
+    run = RunFolder(tmp_path)
+    run.keep_evaluation({"split": "validation", "accuracy": 0.25})
+    run.keep_evaluation({"split": "test", "accuracy": 0.5})
+    run.keep_evaluation({"split": "test", "accuracy": 0.75})
 
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", fail)
-    with pytest.raises(UserError, match="No space left on device"):
-        sentiment_inference.keep_evaluation(tmp_path, {"split": "test", "accuracy": 1.0})
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.write_text", fail)
+        with pytest.raises(UserError) as caught:
+            run.keep_evaluation({"split": "test", "accuracy": 1.0})
+    assert str(caught.value) == f"cannot write --run '{tmp_path}' (No space left on device): name another place"
     assert {path.name: json.loads(path.read_text())["accuracy"] for path in tmp_path.iterdir()} == {
         "evaluation-test.json": 0.75,
         "evaluation-validation.json": 0.25,
     }
+    assert run.evaluations() == [
+        {"split": "test", "accuracy": 0.75},
+        {"split": "validation", "accuracy": 0.25},
+    ]
 
 
 def test_a_split_is_read_with_the_seed(monkeypatch):

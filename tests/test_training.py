@@ -1,5 +1,6 @@
 """Stages of epochs: what a run folder holds, which weights are kept, and going on after a stop."""
 
+import dataclasses
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from nlp_lstm import training
 from nlp_lstm.errors import UserError
-from nlp_lstm.training import RunFolder, Stage, reseed, train_stage
+from nlp_lstm.training import RunFolder, Stage, adam, mean_of_outputs, reseed, train_stage
 
 TIMES = ("seconds", "cpu_seconds")
 
@@ -290,6 +291,207 @@ class TestGoingOn:
         run = started(tmp_path / "run")
         other = Dropping().train(run).get_weights()
         assert not all(np.array_equal(found, expected) for found, expected in zip(other, whole[1], strict=True))
+
+
+class Recording(keras.callbacks.Callback):
+    """What a run goes through: every step's rate and weights, and when it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.rates, self.weights, self.calls = [], [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(("epoch", epoch + 1))
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.rates.append(float(np.asarray(self.model.optimizer.learning_rate)))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.weights.append([np.array(weight, np.float64) for weight in self.model.trainable_weights])
+
+    def on_test_begin(self, logs=None):
+        self.calls.append("validation")
+
+
+class Averaging(Dropping):
+    """The same network, trained so hard that its weights lie far from their average."""
+
+    def __init__(self, stop_at=(0, 0), averaging=0.9):
+        super().__init__(stop_at)
+        self.averaging = averaging
+        self.recording = Recording()
+
+    def model(self):
+        model = super().model()
+        optimizer = adam(0.2, 16, final_share=0.5, clip_norm=1.0, averaging=self.averaging)
+        model.compile(optimizer, loss="mse", jit_compile=False)
+        return model
+
+    def stage(self):
+        return dataclasses.replace(super().stage(), callbacks=[self.recording])
+
+    def validation_loss(self, weights):
+        hidden_kernel, hidden_bias, kernel, bias = weights
+        return np.mean((np.tanh(self.x @ hidden_kernel + hidden_bias) @ kernel + bias - self.y) ** 2)
+
+
+def averages(steps, decay):
+    """The exponential average of weights after each step, which begins with the weights after the first."""
+    average, found = steps[0], []
+    for weights in steps:
+        average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
+        found.append(average)
+    return found
+
+
+@pytest.mark.usefixtures("no_pictures")
+class TestAveraging:
+    @pytest.fixture(scope="class")
+    def whole(self, tmp_path_factory):
+        run, task = started(tmp_path_factory.mktemp("averaged") / "run"), Averaging()
+        model = task.train(run)
+        return run, task, model.get_weights()
+
+    def test_the_average_is_validated_and_kept(self, whole):
+        run, task, weights = whole
+        steps = task.recording.weights
+        assert len(steps) == 16
+        expected = averages(steps, 0.9)[3::4]
+        losses = [task.validation_loss(average) for average in expected]
+        np.testing.assert_allclose([row["val_loss"] for row in run.metrics()], losses, rtol=1e-4)
+        unaveraged = [task.validation_loss(step) for step in steps[3::4]]
+        assert np.abs(np.subtract(unaveraged, losses)).min() > 1e-3  # so that it is one or the other
+        best = int(np.argmin(losses))
+        assert losses[best] != unaveraged[best]
+        for found, average in zip(weights, expected[best], strict=True):
+            np.testing.assert_allclose(found, average, rtol=1e-4, atol=1e-5)
+
+    def test_training_goes_on_from_the_weights_themselves(self, whole, tmp_path):
+        """Step by step as without an average."""
+        _, task, _ = whole
+        without = Averaging(averaging=0.0)
+        without.train(started(tmp_path / "run"))
+        for found, expected in zip(task.recording.weights, without.recording.weights, strict=True):
+            for weight, other in zip(found, expected, strict=True):
+                np.testing.assert_allclose(weight, other, rtol=1e-3, atol=1e-4)
+
+    def test_a_run_that_was_stopped_ends_where_it_would_have(self, whole, tmp_path):
+        whole_run, _, whole_weights = whole
+        run = started(tmp_path / "run")
+        with pytest.raises((Stopped, tf.errors.OpError)):
+            Averaging(stop_at=(3, 3)).train(run)
+        weights = Averaging().train(run).get_weights()
+        assert without_times(run.metrics()) == without_times(whole_run.metrics())
+        for found, expected in zip(weights, whole_weights, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        states = []
+        for path in (run, whole_run):
+            model = Averaging().model()
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(path.checkpoints / "drop-0004.weights.h5")
+            states.append([np.asarray(variable) for variable in [*model.variables, *model.optimizer.variables]])
+        for found, expected in zip(*states, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+    def test_callbacks_are_called_in_every_epoch(self, whole):
+        _, task, _ = whole
+        expected = [call for epoch in range(1, 5) for call in (("epoch", epoch), "validation")]
+        assert task.recording.calls == expected
+
+
+def halved_when_no_better(rows):
+    """Half the rate for each epoch that is no better than the best before it."""
+    worse = [row["val_loss"] >= min(r["val_loss"] for r in rows[:place]) for place, row in enumerate(rows) if place]
+    return 0.5 * 0.5 ** sum(worse)
+
+
+@pytest.mark.usefixtures("no_pictures")
+class TestLearningRate:
+    """With a rate r the weight of a `Follower` goes from w to w + 2r (target - w)."""
+
+    # To 4; past it to 6 (worse: from now on halfway); to 3; to 5 (worse: a quarter of the way); to 4.
+    TARGETS = (4.0, 6.0, 0.0, 7.0, 1.0)
+    WEIGHTS = (4.0, 6.0, 3.0, 5.0, 4.0)
+    RATES = (0.5, 0.5, 0.25, 0.25, 0.125)
+
+    def check(self, run):
+        np.testing.assert_allclose([row["val_loss"] for row in run.metrics()], np.square(self.WEIGHTS), rtol=1e-6)
+
+    def test_it_follows_from_the_epochs_before(self, tmp_path):
+        run, recording, asked = started(tmp_path / "run"), Recording(), []
+
+        def rate(rows):
+            asked.append([row["epoch"] for row in rows])
+            return halved_when_no_better(rows)
+
+        best = Follower(self.TARGETS).train(run, learning_rate=rate, callbacks=[recording])
+        assert best == pytest.approx(3.0)
+        assert tuple(recording.rates) == self.RATES
+        assert asked == [list(range(1, epoch)) for epoch in range(1, 6)]
+        self.check(run)
+
+    def test_a_run_that_goes_on_has_the_same(self, tmp_path):
+        run, recording, done = started(tmp_path / "run"), Recording(), 3
+        Follower(self.TARGETS).train(run, epochs=done, learning_rate=halved_when_no_better)
+        Follower(self.TARGETS).train(run, learning_rate=halved_when_no_better, callbacks=[recording])
+        assert tuple(recording.rates) == self.RATES[done:]
+        self.check(run)
+
+    def test_rows_of_another_stage_do_not_count(self, tmp_path):
+        run, asked = started(tmp_path / "run"), []
+        Follower([1.0]).train(run, name="first")
+        Follower([2.0]).train(run, name="second", learning_rate=lambda rows: asked.append(list(rows)) or 0.5)
+        assert asked == [[]]
+
+
+class TestAdam:
+    def rates(self, optimizer, steps):
+        found = []
+        for step in steps:
+            optimizer.iterations.assign(step)
+            found.append(float(np.asarray(optimizer.learning_rate)))
+        return found
+
+    @pytest.mark.parametrize("final_share", [0.0, 0.1, 1.0])
+    def test_the_rate_rises_and_falls_along_a_cosine(self, final_share):
+        optimizer = adam(0.4, 100, final_share=final_share, clip_norm=1.0)
+        found = self.rates(optimizer, [0, 1, 4, 5, 100, 1000])
+        np.testing.assert_allclose(found[:4], [0.0, 0.08, 0.32, 0.4], atol=1e-6)
+        np.testing.assert_allclose(found[4:], 0.4 * final_share, atol=1e-6)
+        for step in (24, 52, 76):
+            cosine = (1 + math.cos(math.pi * (step - 5) / 95)) / 2
+            expected = 0.4 * (final_share + (1 - final_share) * cosine)
+            assert self.rates(optimizer, [step])[0] == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("steps", [1, 2, 19])
+    def test_few_steps_have_a_warm_up_of_one(self, steps):
+        found = self.rates(adam(0.4, steps, final_share=0.1, clip_norm=1.0), [1, steps + 1])
+        np.testing.assert_allclose(found, [0.4, 0.04], atol=1e-6)
+
+    def test_without_steps_the_rate_stays_and_may_be_set(self):
+        optimizer = adam(0.4, 0, final_share=0.1, clip_norm=1.0)
+        np.testing.assert_allclose(self.rates(optimizer, [0, 1, 10**6]), 0.4, rtol=1e-6)
+        optimizer.learning_rate = 0.1
+        np.testing.assert_allclose(self.rates(optimizer, [7]), 0.1, rtol=1e-6)
+
+    def test_the_gradient_is_cut_to_the_norm(self):
+        """Adam's first step goes by the rate along each sign; a mean of the gradients tells their size."""
+        for gradient, expected in (([30.0, 40.0], [1.2, 1.6]), ([0.3, 0.4], [0.3, 0.4])):
+            optimizer, variable = adam(0.1, 0, final_share=1.0, clip_norm=2.0), keras.Variable([0.0, 0.0])
+            optimizer.apply([keras.ops.array(gradient)], [variable])
+            np.testing.assert_allclose(variable, [-0.1, -0.1], rtol=1e-4)
+            mean = next(v for v in optimizer.variables if "momentum" in v.path)
+            np.testing.assert_allclose(mean, np.multiply(expected, 0.1), rtol=1e-5)  # 1 - β₁
+
+    def test_averaging_is_off_by_default(self):
+        assert not adam(0.1, 0, final_share=1.0, clip_norm=1.0).use_ema
+        optimizer = adam(0.1, 0, final_share=1.0, clip_norm=1.0, averaging=0.75)
+        assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.75)
+
+
+def test_mean_of_outputs():
+    found = mean_of_outputs(np.zeros(3), np.array([1.0, 2.0, 6.0], np.float32))
+    assert float(np.asarray(found)) == 3.0
 
 
 def test_reseed_makes_an_epoch_independent_of_earlier_draws():

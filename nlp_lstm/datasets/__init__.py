@@ -1,4 +1,4 @@
-"""Labelled texts for sentiment analysis, the same records whatever the source.
+"""Labelled texts for sentiment analysis, the same records whatever the source; running text is in `corpus`.
 
 One file a source kind: `sample`, `acl_imdb`, `table`, `tfds_reviews`. `load` chooses among them.
 """
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from nlp_lstm.datasets import acl_imdb, sample, table, tfds_reviews
+from nlp_lstm.datasets import acl_imdb, sample, table, tfds_reviews, tfds_source
 from nlp_lstm.datasets.compressed import reason
 from nlp_lstm.datasets.records import LABELS, SPLITS, LabelledText, Split
 from nlp_lstm.datasets.splits import by_group, without_texts_of
@@ -84,7 +84,7 @@ def _read(source: str, wanted: Sequence[Split]) -> dict[Split, list[LabelledText
     except PermissionError as error:
         raise UserError(f"cannot read {source!r}: {reason(error)}") from error
     except (OSError, ValueError):  # a ValueError is a NUL in the name
-        if tfds_reviews.NAME.fullmatch(source):
+        if tfds_source.NAME.fullmatch(source):
             return tfds_reviews.read(source, wanted)
         raise UserError(
             f"no such file or dataset {source!r}: expected 'sample', a TensorFlow Datasets name such as "

@@ -1,17 +1,11 @@
 """A set of TensorFlow Datasets with the features `text` and `label`, such as `imdb_reviews`."""
 
-import contextlib
-import re
-import sys
 from collections.abc import Collection
 from typing import Any
 
-from nlp_lstm.datasets.compressed import reason
 from nlp_lstm.datasets.records import LABEL_NAMES, LabelledText, Split, text_group
+from nlp_lstm.datasets.tfds_source import features_of, opened
 from nlp_lstm.errors import UserError
-
-NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.]+)?(:[\d.*]+)?", re.ASCII)
-"""A TensorFlow Datasets name: set, configuration, version."""
 
 _TFDS_SPLITS: dict[Split, str] = {
     "train": "train",
@@ -30,8 +24,6 @@ def read(name: str, wanted: Collection[Split]) -> dict[Split, list[LabelledText]
     >>> len(reviews["train"])
     25000
 
-    TensorFlow Datasets prints to standard output; here that goes to standard error.
-
     Args:
         name: The set, as `set/configuration:version`; the last two may be left out.
         wanted: The splits to read. "unlabelled" is the set's split "unsupervised".
@@ -44,40 +36,20 @@ def read(name: str, wanted: Collection[Split]) -> dict[Split, list[LabelledText]
         UserError: No such set, no features `text` and `label` with names for negative and positive, or a failed
             download.
     """
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise UserError(
-            f"reading {name!r} needs TensorFlow Datasets ({reason(error)}): pip install tensorflow-datasets"
-        ) from error
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            builder = tfds.builder(name)
-        except tfds.core.DatasetNotFoundError as error:
-            raise UserError(
-                f"{name!r} is no file or folder here, and TensorFlow Datasets has no set of that name: check the path, "
-                "or take 'sample' or 'imdb_reviews'"
-            ) from error
-        except Exception as error:  # an unknown version is an AssertionError, an unknown configuration a ValueError
-            raise UserError(f"TensorFlow Datasets cannot open {name!r}: {reason(error)}") from error
-        labels = _labels(name, builder.info.features, tfds.features)
-        try:
-            builder.download_and_prepare()
-            own = [split for split in wanted if _TFDS_SPLITS[split] in builder.info.splits]
-            return {split: _records(builder, split, labels, tfds) for split in own}
-        except Exception as error:  # network, checksum, disk, Apache Beam: each comes with exceptions of its own
-            # Some sets need modules that TensorFlow Datasets does not install.
-            missing = error.name if isinstance(error, ModuleNotFoundError) else None
-            mend = f"pip install {missing}" if missing else "check the connection and the disk, or name a local copy"
-            raise UserError(
-                f"TensorFlow Datasets cannot prepare {name!r}: {type(error).__name__}: {reason(error)}: {mend}"
-            ) from error
+    with opened(name, example="imdb_reviews") as builder:
+        labels = _labels(name, features_of(builder))
+        builder.download_and_prepare()
+        own = [split for split in wanted if _TFDS_SPLITS[split] in builder.info.splits]
+        return {split: _records(builder, split, labels) for split in own}
 
 
-def _labels(name: str, features: Any, kinds: Any) -> list[int]:
+def _labels(name: str, found: dict[str, Any]) -> list[int]:
     """The label for each class number of the set."""
-    found = dict(features.items()) if isinstance(features, kinds.FeaturesDict) else {}
-    if not isinstance(found.get("text"), kinds.Text) or not isinstance(found.get("label"), kinds.ClassLabel):
+    import tensorflow_datasets as tfds
+
+    if not isinstance(found.get("text"), tfds.features.Text) or not isinstance(
+        found.get("label"), tfds.features.ClassLabel
+    ):
         raise UserError(
             f"TensorFlow Datasets' {name!r} has the features {sorted(found)}: expected a string 'text' and a class "
             "'label', as 'imdb_reviews' has"
@@ -92,12 +64,12 @@ def _labels(name: str, features: Any, kinds: Any) -> list[int]:
     return [known[class_.lower()] for class_ in classes]
 
 
-def _records(builder: Any, split: Split, labels: list[int], tfds: Any) -> list[LabelledText]:
+def _records(builder: Any, split: Split, labels: list[int]) -> list[LabelledText]:
     examples = builder.as_dataset(split=_TFDS_SPLITS[split], shuffle_files=False)
     # In batches: one example at a time takes minutes for imdb_reviews.
     batches = examples.map(lambda example: (example["text"], example["label"])).batch(1024)
     records = []
-    for texts, classes in tfds.as_numpy(batches):
+    for texts, classes in batches.as_numpy_iterator():
         for content, class_ in zip(texts, classes, strict=True):
             text = content.decode("utf-8", errors="replace")
             # Class -1 stands for an example without a label.

@@ -82,14 +82,14 @@ def test_set_without_unsupervised_split_and_with_stars(mocked):
 )
 def test_labels_are_mapped_by_name(names, expected):
     features = {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(names=names)}
-    assert tfds_reviews._labels("x", tfds.features.FeaturesDict(features), tfds.features) == expected
+    assert tfds_reviews._labels("x", features) == expected
 
 
 @pytest.mark.parametrize("names", [["neg", "pos", "neutral"], ["ham", "spam"], ["pos", "positive"], ["2", "1"]])
 def test_labels_of_another_kind(names):
     features = {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(names=names)}
     with pytest.raises(UserError, match="labels") as raised:
-        tfds_reviews._labels("some_set", tfds.features.FeaturesDict(features), tfds.features)
+        tfds_reviews._labels("some_set", features)
     assert repr(names) in str(raised.value) and "\n" not in str(raised.value)
 
 

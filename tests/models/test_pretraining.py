@@ -7,7 +7,7 @@ from keras import ops
 
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
-from nlp_lstm.sentiment import mean_of_outputs
+from nlp_lstm.training import mean_of_outputs
 
 VOCABULARY, WIDTH, UNITS, SAMPLES = 17, 5, 4, 12
 

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from saved_model_in_fresh_process import run_signatures, serialized_example
+from rest_requests import rest_answer, sentiment_inputs, serialized_example, strings
+from saved_model_in_fresh_process import run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nlp_lstm import export
-from nlp_lstm.serving import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
+from nlp_lstm.sentiment_serving import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
 from nlp_lstm.text import tokenize
 from nlp_lstm.vocabulary import BOUNDARY, UNKNOWN
 
@@ -51,11 +52,12 @@ def explained(model, difficult_texts):
 
 
 def explain(model, texts):
-    return run_signatures({"explain": model.signatures["explain"]}, texts)["explain"]
+    return run_signatures(model.signatures, {"explain": {"text": strings(texts)}})["explain"]
 
 
 def scores(model, texts):
-    return run_signatures({"serving_default": model.signatures["serving_default"]}, texts)["serving_default"]["score"]
+    inputs = {"serving_default": {"text": strings(texts)}}
+    return run_signatures(model.signatures, inputs)["serving_default"]["score"]
 
 
 def rows_of(answer):
@@ -96,7 +98,7 @@ def test_signatures_names_dtypes_and_shapes_are_the_contract(exported_sentiment)
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_first_dimension_of_every_output_is_the_batch(model, rows):
-    for name, answer in run_signatures(model.signatures, [b"The best film!"] * rows).items():
+    for name, answer in run_signatures(model.signatures, sentiment_inputs([b"The best film!"] * rows)).items():
         assert set(answer) == set(CONTRACT[name][1])
         for key, value in answer.items():
             dtype, shape = CONTRACT[name][1][key]
@@ -106,7 +108,7 @@ def test_first_dimension_of_every_output_is_the_batch(model, rows):
 
 
 def test_any_bytes_get_a_label_that_goes_with_a_score_and_valid_utf_8(model, difficult_texts):
-    answers = run_signatures(model.signatures, difficult_texts)
+    answers = run_signatures(model.signatures, sentiment_inputs(difficult_texts))
     score = answers["serving_default"]["score"]
     assert np.all((score > 0) & (score < 1))
     assert np.ptp(score) > 0.1  # else a test on random weights tells nothing
@@ -196,7 +198,7 @@ def test_forward_gates_have_seen_what_stands_before_and_backward_gates_what_stan
 
 
 def test_classify_is_serving_default_from_examples(model, difficult_texts):
-    answers = run_signatures(model.signatures, difficult_texts)
+    answers = run_signatures(model.signatures, sentiment_inputs(difficult_texts))
     score = answers["serving_default"]["score"]
     np.testing.assert_allclose(answers["classify"]["scores"], np.stack([1 - score, score], axis=1), rtol=0, atol=1e-6)
     assert answers["classify"]["classes"].tolist() == [[b"negative", b"positive"]] * len(difficult_texts)
@@ -270,25 +272,6 @@ def test_a_cut_through_a_character_leaves_valid_utf_8(model):
         tokens = [token.decode("utf-8") for token in row["tokens"]]
         assert len(tokens) < LONGEST_TEXT_TOKENS
         assert (tokens[1] == "\ufffd") == expected
-
-
-def rest_answer(function, body):
-    """What TensorFlow Serving's REST interface makes of a request in row form."""
-    instances = json.loads(body)["instances"]
-    ((input_name, spec),) = function.structured_input_signature[1].items()
-    rows = [row[input_name] if isinstance(row, dict) else row for row in instances]
-    outputs = {key: value.numpy() for key, value in function(**{input_name: tf.constant(rows, spec.dtype)}).items()}
-    for key, value in outputs.items():
-        assert value.shape[0] == len(rows), key
-        assert not key.endswith("_bytes"), key  # those come back as base64
-
-    def plain(value):
-        if isinstance(value, np.ndarray):
-            return [plain(item) for item in value]
-        return value.decode("utf-8") if isinstance(value, bytes) else value.item()
-
-    predictions = [{key: plain(value[row]) for key, value in outputs.items()} for row in range(len(rows))]
-    return json.dumps({"predictions": predictions}, allow_nan=False), outputs
 
 
 @pytest.mark.parametrize("name", ["serving_default", "explain"])

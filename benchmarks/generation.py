@@ -1,0 +1,229 @@
+"""Time writing text with two LSTMs of 512 units: this suite's exported graph, Python loops, and the memory's own speed.
+
+    python benchmarks/generation.py
+    python benchmarks/generation.py --json
+    python benchmarks/generation.py --intra-op 2
+
+All take turns within one process, so that a machine which slows down slows all of them down; the numbers are medians
+over the rounds. The model is exported with random weights, whose values do not matter for speed, to a temporary folder,
+and loaded from there.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+UNITS, LAYERS, SYMBOLS = 512, 2, 65
+BATCHES = (1, 32)
+LENGTHS = {1: 500, 32: 200}  # characters a row in a timed call
+WINDOW = 40  # characters that the loops over `predict` see, as in Keras's own example of text generation
+PROMPT = "abc"
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description="Time writing text with two LSTMs of 512 units.",
+        epilog="""\
+fields, for each batch
+  chars_per_second                    of the `generate` signature of the loaded SavedModel, temperature 0.8, all rows
+                                      together
+  predict_loop_chars_per_second       a Python loop over `model.predict` on the last 40 characters, keras.layers.LSTM,
+                                      as tutorials do it
+  stateful_predict_chars_per_second   the same with stateful layers, a character a call
+  torch_loop_chars_per_second         a Python loop over torch.nn.LSTM, a character a call, where torch is installed
+  share_of_bandwidth_limit            steps a second (chars_per_second / batch) by how often the weights can be read a
+                                      second: their bytes summed up by TensorFlow, same threads, same rounds
+  times_predict_loop                  chars_per_second / predict_loop_chars_per_second""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="turns each of them takes (default: 9)")
+    parser.add_argument("--intra-op", type=int, default=1, help="TensorFlow's threads within an operation (default: 1)")
+    parser.add_argument(
+        "--inter-op", type=int, default=2, help="TensorFlow's threads for operations side by side (default: 2)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    arguments = parser.parse_args()
+    if min(arguments.rounds, arguments.intra_op, arguments.inter_op) < 1:
+        parser.error("--rounds, --intra-op and --inter-op must be at least 1")
+    return arguments
+
+
+def exported_model(folder):
+    """`generate` of a SavedModel with random weights, what must stay alive for it, and its weights' bytes."""
+    import tensorflow as tf
+
+    from nlp_lstm.char_lm import Settings, build_model
+    from nlp_lstm.char_lm_serving import CharLmServing
+    from nlp_lstm.symbols import Symbols
+
+    symbols = Symbols.of_text("".join(chr(ord("0") + number) for number in range(SYMBOLS)))
+    model = build_model(Settings(units=UNITS, layers=LAYERS), len(symbols))
+    serving = CharLmServing(model, symbols)
+    holder = tf.Module()
+    holder.resources = serving.resources
+    signatures = {"generate": serving.generate.get_concrete_function()}
+    tf.saved_model.save(holder, str(folder), signatures=signatures)
+    folded = serving.folded
+    # Of the table a step reads a single row.
+    read = [
+        *folded.recurrent_kernels,
+        *folded.kernels,
+        *folded.biases,
+        folded.head_kernel,
+        folded.head_bias,
+        folded.table[0],
+    ]
+    loaded = tf.saved_model.load(str(folder))
+    return loaded, loaded.signatures["generate"], sum(4 * int(tf.size(weight)) for weight in read)
+
+
+def writing(generate, batch):
+    import tensorflow as tf
+
+    def each(value, dtype):
+        return tf.fill([batch], tf.constant(value, dtype))
+
+    inputs = {
+        "prompt": each(PROMPT, tf.string),
+        "length": each(LENGTHS[batch], tf.int32),
+        "temperature": each(0.8, tf.float32),
+        "top_k": each(0, tf.int32),
+        "top_p": each(1.0, tf.float32),
+        "seed": tf.range(batch),
+    }
+    return lambda: generate(**inputs)["text"].numpy(), batch * LENGTHS[batch]
+
+
+def keras_model(batch, stateful):
+    import keras
+
+    inputs = keras.Input(batch_shape=(batch, 1 if stateful else WINDOW), dtype="int32")
+    features = keras.layers.Embedding(SYMBOLS, 128)(inputs)
+    for layer in range(LAYERS):
+        last = layer == LAYERS - 1
+        features = keras.layers.LSTM(UNITS, return_sequences=not last, stateful=stateful)(features)
+    return keras.Model(inputs, keras.layers.Dense(SYMBOLS, activation="softmax")(features))
+
+
+def predict_loop(batch, stateful):
+    """Characters are drawn by NumPy; a few are enough to tell the speed."""
+    import numpy as np
+
+    model = keras_model(batch, stateful)
+    rng = np.random.default_rng(0)
+    steps = 8
+
+    def write():
+        text = rng.integers(0, SYMBOLS, (batch, WINDOW))
+        for _ in range(steps):
+            seen = text[:, -1:] if stateful else text[:, -WINDOW:]
+            probabilities = model.predict(seen, verbose=0)
+            reach = np.cumsum(probabilities, axis=1)
+            drawn = (reach < rng.random((batch, 1)) * reach[:, -1:]).sum(axis=1)
+            text = np.concatenate([text, drawn[:, None]], axis=1)
+        return text
+
+    return write, batch * steps
+
+
+def torch_loop(batch):
+    import torch
+
+    embedding = torch.nn.Embedding(SYMBOLS, 128)
+    lstm = torch.nn.LSTM(128, UNITS, LAYERS, batch_first=True)
+    head = torch.nn.Linear(UNITS, SYMBOLS)
+    steps = 50
+
+    def write():
+        with torch.inference_mode():
+            drawn, state = torch.zeros(batch, 1, dtype=torch.long), None
+            for _ in range(steps):
+                features, state = lstm(embedding(drawn), state)
+                drawn = torch.multinomial(torch.softmax(head(features[:, -1]) / 0.8, -1), 1)
+
+    return write, batch * steps
+
+
+def reading(number_of_bytes):
+    """Sum up so many bytes in graph, over and over."""
+    import tensorflow as tf
+
+    numbers = tf.Variable(tf.random.normal([number_of_bytes // 4]))
+    times = 200
+
+    @tf.function(autograph=False)
+    def read():
+        return tf.while_loop(
+            lambda turn, _: turn < times,
+            lambda turn, total: (turn + 1, total + tf.reduce_sum(numbers)),
+            (tf.constant(0), tf.constant(0.0)),
+        )
+
+    return lambda: read()[1].numpy(), times
+
+
+def time_in_turns(calls, rounds):
+    """Median units a second of each call, where a call is `(function, units of work in it)`."""
+    for call, _ in calls.values():
+        call()
+    rates = {name: [] for name in calls}
+    names = list(calls)
+    for turn in range(rounds):
+        first = turn % len(names)  # nobody always follows the same neighbour
+        for name in names[first:] + names[:first]:
+            call, work = calls[name]
+            started = time.perf_counter()
+            call()
+            rates[name].append(work / (time.perf_counter() - started))
+    return {name: statistics.median(found) for name, found in rates.items()}
+
+
+def main():
+    arguments = parse_arguments()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
+    with tempfile.TemporaryDirectory() as folder:
+        kept, generate, weight_bytes = exported_model(Path(folder) / "1")
+        calls = {"read": reading(weight_bytes)}
+        for batch in BATCHES:
+            calls[f"chars_per_second {batch}"] = writing(generate, batch)
+            calls[f"predict_loop_chars_per_second {batch}"] = predict_loop(batch, stateful=False)
+            calls[f"stateful_predict_chars_per_second {batch}"] = predict_loop(batch, stateful=True)
+            if find_spec("torch"):
+                calls[f"torch_loop_chars_per_second {batch}"] = torch_loop(batch)
+        print(f"timing {', '.join(calls)}", file=sys.stderr)
+        rates = time_in_turns(calls, arguments.rounds)
+        del kept
+    result = {
+        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op, "cores": os.cpu_count()},
+        "weight_bytes": weight_bytes,
+        "read_gigabytes_per_second": round(rates["read"] * weight_bytes / 1e9, 2),
+        "bandwidth_limit_steps_per_second": round(rates["read"], 1),
+    }
+    for batch in BATCHES:
+        found = {name.rpartition(" ")[0]: round(rate, 2) for name, rate in rates.items() if name.endswith(f" {batch}")}
+        found["share_of_bandwidth_limit"] = round(found["chars_per_second"] / batch / rates["read"], 3)
+        found["times_predict_loop"] = round(found["chars_per_second"] / found["predict_loop_chars_per_second"], 1)
+        result[f"batch_{batch}"] = found
+    result["batch_32_by_batch_1"] = round(
+        result["batch_32"]["chars_per_second"] / result["batch_1"]["chars_per_second"], 2
+    )
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    for key, value in result.items():
+        for name, number in value.items() if isinstance(value, dict) else [("", value)]:
+            print(f"{key:34} {name:36} {number}")
+
+
+if __name__ == "__main__":
+    main()

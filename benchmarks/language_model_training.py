@@ -1,0 +1,86 @@
+"""Time training steps of the character language model beside the same model on `keras.layers.LSTM`.
+
+    python benchmarks/language_model_training.py
+    python benchmarks/language_model_training.py --json
+
+Both take turns within one process; the numbers are medians over the rounds. A step is that of `apps/char_lm.py train`
+(state carried, Adam, gradient clipped), two LSTMs of 512 units, 32 streams of 128 characters. The rows with a name
+behind `nlp_lstm` train in half precision, or with regularisers that Keras's layer does not have.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+
+BATCH, WINDOW, SYMBOLS = 32, 128, 66
+VARIANTS = {
+    "keras": {},
+    "nlp_lstm": {},
+    "nlp_lstm mixed_bfloat16": {"lstm_dtype": "mixed_bfloat16"},
+    "nlp_lstm recurrent_kernel_dropout": {"recurrent_kernel_dropout": 0.4},
+    "nlp_lstm zoneout": {"zoneout_hidden": 0.1, "zoneout_cell": 0.1},
+    "nlp_lstm layer_normalization": {"layer_normalization": True},
+}
+
+
+def training_step(name):
+    """A function that does one training step and waits for it."""
+    import keras
+    import numpy as np
+
+    from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
+    from nlp_lstm.training import adam, mean_of_outputs
+
+    dropout = {"input_dropout": 0.1, "hidden_dropout": 0.4, "output_dropout": 0.4}
+    model = LanguageModel(SYMBOLS, 128, 512, 2, **dropout, seed=0, **VARIANTS[name])
+    if name == "keras":
+        model.lstms = [
+            keras.layers.LSTM(512, return_sequences=True, return_state=True, dropout=rate) for rate in (0.1, 0.4)
+        ]
+    trained = CarriedStateTraining(model, BATCH)
+    trained.build((BATCH, None))
+    trained.compile(
+        adam(0.003, 1000, final_share=0.01, clip_norm=1.0, averaging=0.998), loss=mean_of_outputs, jit_compile=False
+    )
+    ids = np.random.default_rng(0).integers(0, SYMBOLS, (BATCH, WINDOW + 1)).astype(np.int32)
+    nothing = np.zeros(BATCH, np.float32)
+    return lambda: trained.train_on_batch(ids, nothing)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Time training steps of the character language model.")
+    parser.add_argument("--rounds", type=int, default=9, help="turns each of them takes (default: 9)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a row on standard output")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    steps = {name: training_step(name) for name in VARIANTS}
+    times = {name: [] for name in steps}
+    for name, step in steps.items():
+        print(f"tracing {name}", file=sys.stderr)
+        step()
+        step()
+    names = list(steps)
+    for turn in range(arguments.rounds):
+        first = turn % len(names)  # nobody always follows the same neighbour
+        for name in names[first:] + names[:first]:
+            started = time.perf_counter()
+            steps[name]()
+            times[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    for name, median in medians.items():
+        row = {
+            "model": name,
+            "milliseconds": round(median * 1e3, 1),
+            "chars_per_second": round(BATCH * WINDOW / median, 1),
+            "ratio_to_keras": round(medians["keras"] / median, 3),
+        }
+        print(json.dumps(row) if arguments.json else "  ".join(f"{value!s:>36}" for value in row.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Running text in files: one file, or a folder with a file for each split or with many files of one text."""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path, PurePath
+
+from nlp_lstm.datasets.compressed import READ_ERRORS, open_decompressed, reason
+from nlp_lstm.errors import UserError
+
+SUFFIXES = (".txt", ".md", ".rst", ".py", ".text")
+"""The names that count as text in a folder without files named after splits, also before a packed suffix."""
+
+_PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
+_SPLIT_WORDS = {
+    "train": "train",
+    "valid": "validation",
+    "validation": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+def decode(content: bytes) -> str:
+    r"""Text from bytes: no byte order mark, "\n" at line ends, U+FFFD for what is no UTF-8.
+
+    >>> decode(b"\xef\xbb\xbfcaf\xc3\xa9\r\n")
+    'café\n'
+    """
+    return content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+
+
+def concatenate(texts: Iterable[str]) -> str:
+    r"""One text of many; where one does not end its last line, a line end keeps it apart from the next.
+
+    >>> concatenate(["one\n", "two", "three"])
+    'one\ntwo\nthree'
+    """
+    parts: list[str] = []
+    for text in filter(None, texts):
+        if parts and not parts[-1].endswith("\n"):
+            parts.append("\n")
+        parts.append(text)
+    return "".join(parts)
+
+
+def read_file(path: Path) -> str:
+    """The text of a file, plain or packed with gzip, bzip2 or xz.
+
+    >>> text = read_file(Path("tinyshakespeare/input.txt"))
+    >>> len(text)
+    1115394
+
+    Raises:
+        UserError: The file cannot be read, is damaged, or is a tar or zip archive.
+    """
+    try:
+        with open_decompressed(path) as stream:
+            content = stream.read()
+    except READ_ERRORS as error:
+        raise UserError(
+            f"cannot read {str(path)!r}: {reason(error)}: check its permissions and that it is whole"
+        ) from error
+    # Headers and padding of an archive would be learnt as text.
+    if content.startswith(b"PK\x03\x04") or content[257:262] == b"ustar":
+        raise UserError(f"{str(path)!r} is an archive, not a text: unpack it and name the folder")
+    return decode(content)
+
+
+def read_folder(folder: Path, wanted: Collection[str]) -> dict[str, str]:
+    """The splits of a folder.
+
+    >>> corpus = read_folder(Path("ptb"), ["train", "test"])
+    >>> len(corpus["test"])
+    449945
+
+    If the folder itself holds files named after splits, such as `train.txt` and `ptb.valid.txt.xz`, those are the
+    corpus and other files are left alone. Otherwise all text files below the folder are one text, in the order of their
+    paths. What is hidden does not count.
+
+    Returns:
+        The wanted splits, save those without a file; or the whole text as "train".
+
+    Raises:
+        UserError: Two files for one split, no text files, or as `read_file`.
+    """
+    try:
+        named = split_files(folder)
+        if named:
+            return {split: read_file(path) for split, path in named.items() if split in wanted}
+        # Sorted as strings: by parts, "a/z" would come before "a.txt".
+        found = sorted(_text_files(folder), key=lambda path: path.relative_to(folder).as_posix())
+    except OSError as error:
+        raise UserError(f"cannot read {str(folder)!r}: {reason(error)}: check its permissions") from error
+    if not found:
+        raise UserError(
+            f"{str(folder)!r} holds no text files: expected train.txt, valid.txt and test.txt, or files in "
+            f"{', '.join(SUFFIXES)} (also {', '.join(_PACKED_SUFFIXES)})"
+        )
+    return {"train": concatenate(map(read_file, found))}
+
+
+def split_files(folder: Path) -> dict[str, Path]:
+    """The files directly in a folder that carry the word for a split in their name.
+
+    >>> split_files(Path("ptb"))["validation"]
+    PosixPath('ptb/ptb.valid.txt.xz')
+
+    A word is what stands between dots, hyphens and underscores. In Python sources it means something else: `train.py`
+    and `test_model.py` are not looked at.
+
+    Raises:
+        OSError: The folder cannot be listed.
+        UserError: Two files for one split, or a name with the words of two splits.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or _plain_suffix(path) == ".py" or not path.is_file():
+            continue
+        splits = sorted({_SPLIT_WORDS[word] for word in re.split("[._-]", path.name.lower()) if word in _SPLIT_WORDS})
+        if len(splits) > 1:
+            raise UserError(f"{str(path)!r} is named after {' and '.join(map(repr, splits))}: name it after one")
+        for split in splits:
+            if split in found:
+                raise UserError(
+                    f"{str(folder)!r} has two files for the split {split!r}, {found[split].name!r} and {path.name!r}: "
+                    "keep one, or name a single file"
+                )
+            found[split] = path
+    return found
+
+
+def _text_files(folder: Path) -> Iterator[Path]:
+    def give_up(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=give_up):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            if _plain_suffix(path) in SUFFIXES and path.is_file():
+                yield path
+
+
+def _plain_suffix(path: PurePath) -> str:
+    """The suffix before a packed one: ".txt" of "a.txt.gz"."""
+    name = PurePath(path.name.lower())
+    return PurePath(name.stem).suffix if name.suffix in _PACKED_SUFFIXES else name.suffix

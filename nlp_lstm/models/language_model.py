@@ -1,0 +1,218 @@
+"""A language model over symbols: an embedding, LSTM layers on top of one another, and a guess at the next symbol."""
+
+import keras
+from keras import ops
+
+from nlp_lstm.lstm import LSTM, Gates
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class LanguageModel(keras.Model):
+    r"""Guess each symbol from those before it (Graves 2013, "Generating Sequences With Recurrent Neural Networks").
+
+    >>> model = LanguageModel(vocabulary_size=65, embedding_size=16, units=32, layers=2)
+    >>> logits, state = model(np.array([[7, 1, 9]]))
+    >>> logits.shape, len(state)
+    (TensorShape([1, 3, 65]), 4)
+    >>> logits, state = model(np.array([[4, 2]]), state)  # the text goes on
+
+    Training is regularised as in Merity, Keskar and Socher 2018 ("AWD-LSTM"): variational dropout of features and
+    DropConnect on the recurrent kernels.
+
+    Args:
+        vocabulary_size: number of symbols.
+        embedding_size: width of the embedding.
+        units: width of each LSTM.
+        layers: number of LSTMs.
+        input_dropout: rate at which embedding features are dropped, the same ones in a whole window.
+        hidden_dropout: rate at which features between two LSTMs are dropped, the same ones in a whole window.
+        output_dropout: rate at which features of the last LSTM are dropped, the same ones in a whole window.
+        recurrent_dropout: rate at which features of the hidden state are dropped between steps.
+        recurrent_kernel_dropout: rate at which recurrent weights are dropped.
+        zoneout_hidden: rate at which features of the hidden state stay what they were at a step.
+        zoneout_cell: the same of the cell state.
+        layer_normalization: normalise the products and the cell state of each LSTM.
+        seed: seed of the initial weights and the dropout masks.
+        lstm_dtype: dtype policy of the LSTMs, such as `mixed_bfloat16`; by default that of the model.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        embedding_size,
+        units,
+        layers=2,
+        input_dropout=0.0,
+        hidden_dropout=0.0,
+        output_dropout=0.0,
+        recurrent_dropout=0.0,
+        recurrent_kernel_dropout=0.0,
+        zoneout_hidden=0.0,
+        zoneout_cell=0.0,
+        layer_normalization=False,
+        seed=None,
+        lstm_dtype=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.settings = {
+            "vocabulary_size": vocabulary_size,
+            "embedding_size": embedding_size,
+            "units": units,
+            "layers": layers,
+            "input_dropout": input_dropout,
+            "hidden_dropout": hidden_dropout,
+            "output_dropout": output_dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "recurrent_kernel_dropout": recurrent_kernel_dropout,
+            "zoneout_hidden": zoneout_hidden,
+            "zoneout_cell": zoneout_cell,
+            "layer_normalization": layer_normalization,
+            "seed": seed,
+            "lstm_dtype": lstm_dtype,
+        }
+
+        def seeded(offset):
+            return None if seed is None else seed + offset
+
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size,
+            embedding_size,
+            embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=seed),
+            name="embedding",
+        )
+        self.lstms = [
+            LSTM(
+                units,
+                return_sequences=True,
+                return_state=True,
+                dropout=hidden_dropout if number else input_dropout,
+                recurrent_dropout=recurrent_dropout,
+                recurrent_kernel_dropout=recurrent_kernel_dropout,
+                zoneout_hidden=zoneout_hidden,
+                zoneout_cell=zoneout_cell,
+                layer_normalization=layer_normalization,
+                kernel_initializer=keras.initializers.GlorotUniform(seeded(number + 1)),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seeded(number + 1)),
+                seed=seeded(number + 1),
+                dtype=lstm_dtype,
+                name=f"lstm_{number + 1}",
+            )
+            for number in range(layers)
+        ]
+        self.output_dropout = keras.layers.Dropout(output_dropout, noise_shape=(None, 1, None), seed=seeded(layers + 1))
+        self.head = keras.layers.Dense(
+            vocabulary_size, kernel_initializer=keras.initializers.GlorotUniform(seeded(layers + 2)), name="head"
+        )
+
+    def build(self, input_shape):
+        self.embedding.build(input_shape)
+        width = self.settings["embedding_size"]
+        for lstm in self.lstms:
+            lstm.build((*input_shape, width))
+            width = self.settings["units"]
+        self.output_dropout.build((*input_shape, width))
+        self.head.build((*input_shape, width))
+
+    def initial_state(self, batch_size):
+        """Zeros `(batch_size, units)`: the hidden and the cell state of each LSTM in turn."""
+        shape = (batch_size, self.settings["units"])
+        return [ops.zeros(shape, dtype=self.variable_dtype) for _ in range(2 * len(self.lstms))]
+
+    def call(self, ids, state=None, mask=None, training=False):
+        """Logits of the symbol after each, and the state to go on from.
+
+        Args:
+            ids: `(batch, time)`.
+            state: what an earlier call returned, or None at the beginning of a text.
+            mask: boolean `(batch, time)`, false where a text has ended: the state passes it unchanged.
+            training: whether dropout applies.
+
+        Returns:
+            Logits `(batch, time, vocabulary_size)`, and the hidden and cell state of each LSTM in turn, each
+            `(batch, units)`.
+        """
+        state = list(state) if state is not None else self.initial_state(ops.shape(ids)[0])
+        features = self.embedding(ids)  # (B, T, D)
+        new_state = []
+        for number, lstm in enumerate(self.lstms):
+            features, hidden, cell = lstm(
+                features, initial_state=state[2 * number : 2 * number + 2], mask=mask, training=training
+            )  # (B, T, U)
+            new_state += [hidden, cell]
+        features = self.output_dropout(ops.cast(features, self.compute_dtype), training=training)
+        # A product of two matrices: a batched one would have a batched gradient.
+        batch, steps = ops.shape(features)[0], ops.shape(features)[1]
+        logits = self.head(ops.reshape(features, (-1, self.settings["units"])))
+        logits = ops.reshape(logits, (batch, steps, self.settings["vocabulary_size"]))
+        return logits, [ops.cast(part, self.variable_dtype) for part in new_state]
+
+    def gates(self, ids, state=None) -> list[Gates]:
+        """The gates and states of each LSTM over a text, each `(batch, time, units)`."""
+        state = list(state) if state is not None else self.initial_state(ops.shape(ids)[0])
+        features = self.embedding(ids)
+        looked_at = []
+        for number, lstm in enumerate(self.lstms):
+            looked_at.append(lstm.gates(features, initial_state=state[2 * number : 2 * number + 2]))
+            features = looked_at[-1].hidden
+        return looked_at
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class CarriedStateTraining(keras.Model):
+    """Train a language model on parallel streams of text, the state carried from each window to the next.
+
+    >>> trained = CarriedStateTraining(model, batch_size=32)
+    >>> trained.compile("adam", loss=mean_of_outputs)
+    >>> trained.reset()
+    >>> trained.fit(windows)  # (ids (32, time + 1), zeros), in the order of the text
+
+    Args:
+        model: a `LanguageModel`.
+        batch_size: the number of streams.
+
+    Returns:
+        The mean loss of each stream in nats per symbol, `(batch,)`: windows hold one symbol more than there are
+        guesses.
+    """
+
+    def __init__(self, model, batch_size, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+        self.state = [
+            self.add_weight(
+                shape=(batch_size, model.settings["units"]),
+                initializer="zeros",
+                trainable=False,
+                name=f"state_{number}",
+            )
+            for number in range(2 * len(model.lstms))
+        ]
+
+    def build(self, input_shape):
+        if not self.model.built:
+            self.model.build(input_shape)
+
+    def reset(self):
+        """Begin the text anew."""
+        for part in self.state:
+            part.assign(ops.zeros(part.shape))
+
+    def call(self, ids, training=False):
+        logits, state = self.model(ids[:, :-1], [ops.convert_to_tensor(part) for part in self.state], training=training)
+        for part, value in zip(self.state, state, strict=True):
+            part.assign(value)
+        losses = keras.losses.sparse_categorical_crossentropy(ids[:, 1:], logits, from_logits=True)  # (B, T)
+        return ops.mean(losses, axis=-1)
+
+    def get_config(self):
+        model = keras.saving.serialize_keras_object(self.model)
+        return {**super().get_config(), "model": model, "batch_size": self.state[0].shape[0]}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})

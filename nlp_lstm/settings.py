@@ -1,0 +1,24 @@
+"""Settings that refuse a value out of its range in the words of the command line."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nlp_lstm.errors import UserError
+
+Range = tuple[str, Callable[[Any], bool], str]
+"""Names of settings between spaces, what accepts their values, and the words for what is accepted."""
+
+
+def check_ranges(settings: Any, ranges: Sequence[Range]) -> None:
+    """Refuse the first setting that is out of its range.
+
+    >>> check_ranges(settings, [("units layers", lambda value: value >= 1, "at least 1")])
+
+    Raises:
+        UserError: names the flag, the value and what is expected. NaN compares false, and is never accepted.
+    """
+    for names, accepts, expected in ranges:
+        for name in names.split():
+            value = getattr(settings, name)
+            if not accepts(value):
+                raise UserError(f"--{name.replace('_', '-')} is {value}: expected {expected}")
