@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -150,22 +151,28 @@ def torch_loop(batch):
     return write, batch * steps
 
 
-def reading(number_of_bytes):
-    """Sum up so many bytes in graph, over and over."""
+def reading(number_of_bytes, threads):
+    """Sum up so many bytes in graph, over and over, each thread its share of them in a loop of its own."""
     import tensorflow as tf
 
-    numbers = tf.Variable(tf.random.normal([number_of_bytes // 4]))
     times = 200
 
-    @tf.function(autograph=False)
-    def read():
-        return tf.while_loop(
-            lambda turn, _: turn < times,
-            lambda turn, total: (turn + 1, total + tf.reduce_sum(numbers)),
-            (tf.constant(0), tf.constant(0.0)),
-        )
+    def reader():
+        numbers = tf.Variable(tf.random.normal([number_of_bytes // 4 // threads]))
 
-    return lambda: read()[1].numpy(), times
+        @tf.function(autograph=False)
+        def read():
+            return tf.while_loop(
+                lambda turn, _: turn < times,
+                lambda turn, total: (turn + 1, total + tf.reduce_sum(numbers)),
+                (tf.constant(0), tf.constant(0.0)),
+            )
+
+        return lambda: read()[1].numpy()
+
+    readers = [reader() for _ in range(threads)]
+    pool = ThreadPoolExecutor(threads)
+    return lambda: list(pool.map(lambda read: read(), readers)), times
 
 
 def time_in_turns(calls, rounds):
@@ -193,7 +200,7 @@ def main():
     tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
     with tempfile.TemporaryDirectory() as folder:
         kept, generate, weight_bytes = exported_model(Path(folder) / "1")
-        calls = {"read": reading(weight_bytes)}
+        calls = {"read": reading(weight_bytes, arguments.inter_op)}
         for batch in BATCHES:
             calls[f"chars_per_second {batch}"] = writing(generate, batch)
             calls[f"predict_loop_chars_per_second {batch}"] = predict_loop(batch, stateful=False)
