@@ -39,6 +39,8 @@ class Settings:
     "Share of the text, its end, that chooses the best epoch, where the source has no validation part of its own."
     least_count: int = 1
     "A character seen fewer times in training text is unknown."
+    start_from: str = ""
+    "Folder of a finished run whose weights to begin with; by default they are drawn."
     embedding_size: int = 128
     "Width of the character embedding."
     units: int = 512
@@ -147,6 +149,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
                 f"'{source}' has {len(ids[split])} {settings.unit}s for {split}, too few for windows of "
                 f"{settings.window} with --batch-size {settings.batch_size}: lower them or name a larger source"
             )
+    earlier = _earlier_weights(settings, symbols) if settings.start_from else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
     run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)})
     if run.model_weights.exists():
@@ -155,6 +158,9 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     with atomic_path(run.path / "symbols.json") as path:
         symbols.save(path)
     model = build_model(settings, len(symbols), settings.precision)
+    if earlier is not None:
+        for weight, value in zip(model.trainable_weights, earlier, strict=True):
+            weight.assign(value)
     print(
         f"{len(ids['train'])} {settings.unit}s to train on, {len(ids['validation'])} for validation; "
         f"{len(symbols)} symbols, {model.count_params()} weights",
@@ -163,6 +169,18 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     _train(model, ids["train"], ids["validation"], run, settings)
     with atomic_path(run.model_weights) as path:
         model.save_weights(path)
+
+
+def _earlier_weights(settings: Settings, symbols: Symbols) -> list[Any]:
+    earlier, known, _ = load_run(RunFolder(Path(settings.start_from)))
+    expected = [weight.shape for weight in build_model(settings, len(symbols)).trainable_weights]
+    weights = [keras.ops.convert_to_numpy(weight) for weight in earlier.trainable_weights]
+    if known.spelling != symbols.spelling or [weight.shape for weight in weights] != expected:
+        raise UserError(
+            f"the run in '{settings.start_from}' has other symbols or sizes: start from a run on the same data with "
+            "the same --unit, --embedding-size, --units and --layers"
+        )
+    return weights
 
 
 class _FromTheBeginning(keras.callbacks.Callback):

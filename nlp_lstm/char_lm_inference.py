@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from nlp_lstm.datasets.corpus import load_corpus
 from nlp_lstm.decoding import LARGEST_TEMPERATURE
 from nlp_lstm.dynamic_evaluation import dynamic_nats
 from nlp_lstm.errors import UserError
+from nlp_lstm.lstm import Gates
 from nlp_lstm.models.language_model import LanguageModel
 from nlp_lstm.settings import check_ranges
 from nlp_lstm.symbols import Symbols
@@ -93,23 +94,21 @@ class CharLm:
             return list(text)
         return [chr(value) if value < 128 else f"\\x{value:02x}" for value in text.encode("utf-8", "replace")]
 
-    def activity(self, text: str) -> dict[str, np.ndarray]:
-        """Every gate and state by name, `(symbols, layers * units)` each, after every symbol of a text.
+    def activity(self, text: str, names: Sequence[str] = Gates._fields) -> dict[str, np.ndarray]:
+        """Gates and states by name, `(symbols, layers * units)` each, after every symbol of a text.
 
         The text is read in pieces of at most `LONGEST_TEXT_LOOKED_INTO` symbols, each as if it began anew.
         """
-        pieces = [dict(self._gates(piece)) for piece in _pieces(text, LONGEST_TEXT_LOOKED_INTO // self._widest)]
+        pieces = [self._gates(piece, names) for piece in _pieces(text, LONGEST_TEXT_LOOKED_INTO // self._widest)]
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     @property
     def _widest(self):
         return 1 if self.symbols.unit == "character" else 4
 
-    def _gates(self, piece):
-        answer = dict(self.signatures["gates"](text=tf.constant([piece])))
-        length = int(answer.pop("length")[0])
-        for name, value in answer.items():
-            yield name, value.numpy()[0, :length]
+    def _gates(self, piece, names):
+        answer = self.signatures["gates"](text=tf.constant([piece]))
+        return {name: answer[name].numpy()[0, : int(answer["length"][0])] for name in names}
 
 
 def _pieces(text: str, characters: int) -> Iterator[bytes]:

@@ -77,7 +77,7 @@ def rows_to_show(
 
 
 def _shown(model, text, gate):
-    activity = model.activity(text)[gate]
+    activity = model.activity(text, [gate])[gate]
     return np.tanh(activity) if gate == "cell" else activity
 
 

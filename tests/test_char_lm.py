@@ -289,6 +289,27 @@ class TestStopped:
         assert not run.model_weights.exists()
 
 
+class TestStartFrom:
+    def test_training_goes_on_from_the_weights_of_another_run(self, whole, source, tmp_path):
+        run = RunFolder(tmp_path / "run")
+        train(source, run, changed(start_from=str(whole.path), epochs=1, learning_rate=1e-12, averaging=0.0, seed=6))
+        before, after = (load_run(found)[0].trainable_weights for found in (whole, run))
+        for expected, found in zip(before, after, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert run.metrics()[0]["val_loss"] == pytest.approx(min(row["val_loss"] for row in whole.metrics()), rel=1e-4)
+
+    @pytest.mark.parametrize("other", [{"units": 8}, {"layers": 1}, {"unit": "byte"}, {"embedding_size": 5}])
+    def test_other_sizes_or_symbols_are_refused_and_leave_no_run(self, whole, source, tmp_path, other):
+        with pytest.raises(UserError, match="has other symbols or sizes"):
+            train(source, RunFolder(tmp_path / "run"), changed(start_from=str(whole.path), **other))
+        assert not (tmp_path / "run").exists()
+
+    def test_a_run_that_is_none_is_refused(self, source, tmp_path):
+        with pytest.raises(UserError, match="is no training run"):
+            train(source, RunFolder(tmp_path / "run"), changed(start_from=str(tmp_path / "nothing")))
+        assert not (tmp_path / "run").exists()
+
+
 class TestSchedule:
     @pytest.fixture
     def begun(self, source, tmp_path, monkeypatch):
