@@ -16,7 +16,7 @@ from nlp_lstm.files import atomic_path
 from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
 from nlp_lstm.settings import Range, check_ranges
 from nlp_lstm.symbols import Symbols, Unit
-from nlp_lstm.training import RunFolder, Stage, adam, mean_of_outputs, train_stage
+from nlp_lstm.training import RunFolder, Stage, adam, load_finished, mean_of_outputs, train_stage
 
 TASK = "char_lm"
 
@@ -241,20 +241,12 @@ def load_run(run: RunFolder) -> tuple[LanguageModel, Symbols, Settings]:
     Raises:
         UserError: if the folder holds no finished training run of a character language model.
     """
-    config = run.config()
-    if config.get("task") != TASK:
-        raise UserError(f"'{run.path}' is no run of a character language model: name one with --run")
-    if not run.model_weights.exists():
-        raise UserError(f"the run in '{run.path}' is not finished: start its train command again to go on with it")
-    try:
+
+    def load(config):
         settings = Settings(**{field.name: config[field.name] for field in dataclasses.fields(Settings)})
-        symbols = Symbols.load(Path(run.path) / "symbols.json")
+        symbols = Symbols.load(run.path / "symbols.json")
         model = build_model(settings, len(symbols))
         model.load_weights(run.model_weights)
-    except Exception as error:  # Keras and h5py raise half a dozen kinds for a damaged file
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(
-            f"the run in '{run.path}' is damaged or from another version ({type(error).__name__}: {reason}): "
-            "train again in a new folder"
-        ) from None
-    return model, symbols, settings
+        return model, symbols, settings
+
+    return load_finished(run, TASK, "a character language model", load)

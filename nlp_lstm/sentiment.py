@@ -11,7 +11,6 @@ import numpy as np
 
 from nlp_lstm import batches, datasets
 from nlp_lstm.datasets.records import LabelledText
-from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
@@ -19,7 +18,7 @@ from nlp_lstm.models.ngrams import LARGEST_VOCABULARY, BlendedClassifier, NgramC
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.settings import Range, check_ranges
-from nlp_lstm.training import RunFolder, Stage, adam, mean_of_outputs, train_stage
+from nlp_lstm.training import RunFolder, Stage, adam, load_finished, mean_of_outputs, train_stage
 from nlp_lstm.vocabulary import Vocabulary
 
 TASK = "sentiment"
@@ -230,23 +229,15 @@ def load_run(run: RunFolder) -> tuple[SentimentClassifier | BlendedClassifier, V
     Raises:
         UserError: if the folder holds no finished training run of a sentiment classifier.
     """
-    config = run.config()
-    if config.get("task") != TASK:
-        raise UserError(f"'{run.path}' is no run of a sentiment classifier: name one with --run")
-    if not run.model_weights.exists():
-        raise UserError(f"the run in '{run.path}' is not finished: start its train command again to go on with it")
-    try:
+
+    def load(config):
         settings = Settings(**{field.name: config[field.name] for field in dataclasses.fields(Settings)})
         vocabulary = Vocabulary.load(run.path / "vocabulary.txt")
         classifier = build_classifier(settings, len(vocabulary), stored_dtype="float16")
         classifier.load_weights(run.model_weights)
-    except Exception as error:  # Keras and h5py raise half a dozen kinds for a damaged file
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(
-            f"the run in '{run.path}' is damaged or from another version ({type(error).__name__}: {reason}): "
-            "train again in a new folder"
-        ) from None
-    return classifier, vocabulary, settings
+        return classifier, vocabulary, settings
+
+    return load_finished(run, TASK, "a sentiment classifier", load)
 
 
 def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings) -> Vocabulary:

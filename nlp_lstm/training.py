@@ -90,6 +90,29 @@ class RunFolder:
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.path.glob("evaluation-*.json"))]
 
 
+def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[dict[str, Any]], Any]) -> Any:
+    """What `load` makes of a finished run's settings and files.
+
+    >>> load_finished(run, "sentiment", "a sentiment classifier", load)
+
+    Raises:
+        UserError: if the folder holds no run, one of another task or not finished, or what `load` cannot read.
+    """
+    config = run.config()
+    if config.get("task") != task:
+        raise UserError(f"'{run.path}' is no run of {model_name}: name one with --run")
+    if not run.model_weights.exists():
+        raise UserError(f"the run in '{run.path}' is not finished: start its train command again to go on with it")
+    try:
+        return load(config)
+    except Exception as error:  # Keras and h5py raise half a dozen kinds for a damaged file
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(
+            f"the run in '{run.path}' is damaged or from another version ({type(error).__name__}: {reason}): "
+            "train again in a new folder"
+        ) from None
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """A part of training with one objective.
