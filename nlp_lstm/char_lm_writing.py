@@ -24,7 +24,7 @@ class Writer:
     """Writes what the `generate` signature writes, piece by piece, with the signatures `encode` and `step` alone.
 
     >>> writer = Writer(signatures)
-    >>> for piece in writer.write(b"ROMEO:", length=300, temperature=0.8, seed=7):
+    >>> for piece in writer.write("ROMEO:", length=300, temperature=0.8, seed=7):
     ...     print(piece, end="", flush=True)
 
     Args:
@@ -103,7 +103,6 @@ class Writer:
         return begin_writing(log_probs, state)
 
     def _go_on_in_graph(self, writing: Writing, uniform, how):
-
         def step(ids, state):
             return self._step(tf.gather(self._spelling, ids), state)
 

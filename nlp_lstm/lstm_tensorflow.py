@@ -24,6 +24,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from nlp_lstm.lstm import EPSILON, Gains, normalize
+from nlp_lstm.lstm import zoneout as mix_states
 
 
 class Trace(NamedTuple):
@@ -95,8 +96,7 @@ def advance(from_input, from_hidden, h, c, zoneout=None, gains=None, activate=_a
     new_h = o * tf.tanh(new_c if gains is None else normalize(new_c, gains.cell) + gains.cell_shift)
     if zoneout is not None:
         kept_h, kept_c = zoneout
-        new_c = kept_c * c + (1.0 - kept_c) * new_c
-        new_h = kept_h * h + (1.0 - kept_h) * new_h
+        new_c, new_h = mix_states(c, new_c, kept_c), mix_states(h, new_h, kept_h)
     return gates, new_h, new_c
 
 
