@@ -4,10 +4,7 @@ The figures of Karpathy, Johnson and Fei-Fei 2015, "Visualizing and Understandin
 """
 
 import html
-import json
 import math
-import unicodedata
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -16,6 +13,21 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from nlp_lstm.drawing import (
+    FONTS,
+    MARKS,
+    PAGE_HEAD,
+    STEPS,
+    colors,
+    css_rules,
+    embedded_json,
+    hexadecimal,
+    ink,
+    save_picture,
+    shortened,
+    shown,
+    steps,
+)
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 
@@ -31,10 +43,6 @@ _COLORMAPS: dict[Scale, str] = {"diverging": "RdBu", "sequential": "viridis"}
 _DPI = 140
 _CELL_WIDTH, _CELL_HEIGHT = 0.11, 0.19  # inches
 _FONT_SIZE = 8  # points
-_FONTS = ("DejaVu Sans Mono", "DejaVu Sans")
-
-STEPS = 33
-"""How many colours of a scale a page has; odd, so that one of them stands for 0."""
 
 
 def draw_activity(
@@ -71,7 +79,7 @@ def draw_activity(
     columns = min(symbols_in_line, len(symbols))
     lines = math.ceil(len(symbols) / columns)
     bands = lines * (len(rows) + 1) - 1  # an empty band between the lines
-    names = [_shortened(_shown(name), LONGEST_ROW_NAME_DRAWN) for name in rows]
+    names = [shortened(shown(name), LONGEST_ROW_NAME_DRAWN) for name in rows]
     left, right, top, bottom = 0.065 * max(map(len, names)) + 0.2, 0.15, 0.45, 0.35
     width = max(left + columns * _CELL_WIDTH + right, 4.5)
     height = top + bands * _CELL_HEIGHT + bottom
@@ -88,14 +96,14 @@ def draw_activity(
     )
     scales = {name: scale or _scale_by_sign(row) for name, row in values.items()}
     for number, (name, row) in enumerate(values.items()):
-        colors = _colors(row, scales[name])
+        row_colors = _colors(row, scales[name])
         for index, symbol in enumerate(symbols):
             line, column = divmod(index, columns)
             band = line * (len(rows) + 1) + number
-            picture[band, column] = colors[index]
+            picture[band, column] = row_colors[index]
             if symbol == " ":
                 continue
-            letters = _shortened(_shown(symbol), LONGEST_SYMBOL_DRAWN)
+            letters = shortened(shown(symbol), LONGEST_SYMBOL_DRAWN)
             axes.text(
                 column,
                 band + 0.25,  # all on one base line
@@ -103,13 +111,13 @@ def draw_activity(
                 ha="center",
                 va="baseline",
                 fontsize=_FONT_SIZE * min(1, 1.6 / max(len(letters), 1)),
-                color=_ink(colors[index]),
-                family=_FONTS,
+                color=ink(row_colors[index]),
+                family=FONTS,
                 parse_math=False,  # a dollar sign would begin a formula
             )
     axes.imshow(picture, aspect="auto", interpolation="nearest")
     labelled = [line * (len(rows) + 1) + number for line in range(lines) for number in range(len(rows))]
-    axes.set_yticks(labelled, names * lines, fontsize=7, family=_FONTS, parse_math=False)
+    axes.set_yticks(labelled, names * lines, fontsize=7, family=FONTS, parse_math=False)
     axes.set_xticks([])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -117,9 +125,9 @@ def draw_activity(
     longest_title = int(width * 11)
     figure.text(
         *(0.1 / width, 1 - 0.25 / height),
-        _shortened(_shown(title), longest_title),
+        shortened(shown(title), longest_title),
         fontsize=10,
-        family=_FONTS[::-1],
+        family=FONTS[::-1],
         parse_math=False,
     )
     legend = {"diverging": "red -1, white 0, blue +1", "sequential": "violet 0, yellow 1"}
@@ -128,9 +136,7 @@ def draw_activity(
         "; ".join(text for kind, text in legend.items() if kind in scales.values()),
         fontsize=7,
     )
-    with warnings.catch_warnings(), atomic_path(path) as scratch:
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
-        figure.savefig(scratch, dpi=_DPI)
+    save_picture(figure, path, dpi=_DPI)
 
 
 def print_activity(
@@ -156,7 +162,7 @@ def print_activity(
     row = _checked(symbols, {"values": values})["values"]
     line = Text()
     for symbol, color in zip(symbols, _colors(row, scale or _scale_by_sign(row)), strict=True):
-        line.append(_shown(symbol), style=f"{_ink(color)} on {_hexadecimal(color)}")
+        line.append(shown(symbol), style=f"{ink(color)} on {hexadecimal(color)}")
         if symbol == "\n":
             line.append("\n")
     console = Console(file=stream)
@@ -201,28 +207,27 @@ def write_html(
         tables.append({"name": name, "scale": _scale_by_sign(row), "largest": largest, "values": row.round(4)})
     first = tables[0]
     spans = []
-    for symbol, step in zip(symbols, _steps(first["values"], first["scale"]), strict=True):
+    for symbol, step in zip(symbols, steps(_position(first["values"], first["scale"])).tolist(), strict=True):
         name = f"{first['scale']}-{step}"
-        if symbol in _MARKS:  # it stays in the text, so that lines break and what is copied is the text
-            spans.append(f'<span class="{name}" data-mark="{_MARKS[symbol]}">{symbol}</span>')
+        if symbol in MARKS:  # it stays in the text, so that lines break and what is copied is the text
+            spans.append(f'<span class="{name}" data-mark="{MARKS[symbol]}">{symbol}</span>')
         else:
-            spans.append(f'<span class="{name}">{html.escape(_shown(symbol))}</span>')
+            spans.append(f'<span class="{name}">{html.escape(shown(symbol))}</span>')
     data = {
         "steps": STEPS,
         "symbols": list(symbols),
         "rows": [{**table, "values": table["values"].tolist()} for table in tables],
     }
     parts = {
-        "title": html.escape(_shown(title)),
-        "style": _STYLE + "".join(_rule(kind, step) for kind in _COLORMAPS for step in range(STEPS)),
-        "first": html.escape(_shown(first["name"])),
+        "title": html.escape(shown(title)),
+        "style": _STYLE + "".join(css_rules(kind, colormap) for kind, colormap in _COLORMAPS.items()),
+        "first": html.escape(shown(first["name"])),
         "options": "".join(
-            f'<option value="{number}">{html.escape(_shown(table["name"]))}</option>'
+            f'<option value="{number}">{html.escape(shown(table["name"]))}</option>'
             for number, table in enumerate(tables)
         ),
         "text": "".join(spans),
-        # Nothing in it can end the element: the only `<` are escaped, and all that is not ASCII.
-        "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "data": embedded_json(data),
         "script": _SCRIPT,
     }
     with atomic_path(path) as scratch:
@@ -244,76 +249,23 @@ def _checked(symbols, rows) -> dict[str, np.ndarray]:
     return checked
 
 
-_MARKS = {"\n": "↵", "\t": "→"}
-
-
-def _shown(text: str) -> str:
-    """A text as visible characters that change nothing around them: no controls, no bidirectional or lone codes."""
-    return "".join(map(_visible, text))
-
-
-def _visible(character):
-    if character in _MARKS:
-        return _MARKS[character]
-    if character < " ":
-        return chr(0x2400 + ord(character))
-    if character == "\x7f":
-        return "␡"
-    # Other controls, format characters, surrogates, unassigned codes, separators of lines and paragraphs.
-    return "\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else character
-
-
-def _shortened(text, longest):
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
 def _scale_by_sign(values) -> Scale:
     return "diverging" if values.min() < 0 else "sequential"
 
 
+def _position(values, scale):
+    """Where a value lies on the colours of a scale, 0 to 1."""
+    return (values + 1) / 2 if scale == "diverging" else values
+
+
 def _colors(values, scale):
     """Red, green and blue in [0, 1] of each value, `(symbols, 3)`."""
-    import matplotlib
-
-    position = (values + 1) / 2 if scale == "diverging" else values
-    return matplotlib.colormaps[_COLORMAPS[scale]](np.clip(position, 0, 1))[..., :3]
+    return colors(_position(values, scale), _COLORMAPS[scale])
 
 
-def _ink(color):
-    """Black or white, whichever stands out more: a contrast of at least 4.5 on any colour (WCAG 2.2)."""
-    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
-    return "#000000" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "#ffffff"
-
-
-def _hexadecimal(color):
-    return "#" + "".join(f"{round(255 * channel):02x}" for channel in color)
-
-
-def _steps(values, scale):
-    """The nearest of a page's colours for each value, as its script counts them too."""
-    position = (values + 1) / 2 if scale == "diverging" else values
-    return np.floor(np.clip(position, 0, 1) * (STEPS - 1) + 0.5).astype(int).tolist()
-
-
-def _rule(scale, step):
-    position = step / (STEPS - 1)
-    (color,) = _colors(np.array([2 * position - 1 if scale == "diverging" else position]), scale)
-    return f".{scale}-{step}{{background:{_hexadecimal(color)};color:{_ink(color)}}}\n"
-
-
-# The page names no address, and its policy lets it load nothing.
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
-script-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
+_PAGE = (
+    PAGE_HEAD
+    + """\
 <body>
 <h1>{title}</h1>
 <noscript><p>Coloured by {first}.</p></noscript>
@@ -328,6 +280,7 @@ script-src 'unsafe-inline'">
 </body>
 </html>
 """
+)
 
 _STYLE = """\
 :root { color-scheme: light dark; }

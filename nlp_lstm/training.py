@@ -127,6 +127,7 @@ class Stage:
         patience: stop after so many epochs without a better one.
         learning_rate: from the lines of the epochs before, the rate of the next; by default the optimizer's own.
         callbacks: more of Keras's callbacks, without a memory of earlier epochs.
+        figures: what else to find out about the model after an epoch, with the weights that would be kept.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Stage:
     patience: int = 1_000_000
     learning_rate: Callable[[list[dict[str, Any]]], float] | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
+    figures: Callable[[], dict[str, float]] = dict
 
     def score(self, row: dict[str, Any]) -> float:
         return row[self.monitor] if self.higher_is_better else -row[self.monitor]
@@ -269,7 +271,8 @@ def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool 
             "epoch": epoch,
             **{key: float(values[-1]) for key, values in history.items()},
         }
-        for key in history:  # the last batch's step can spoil the weights after its loss was taken
+        row |= stage.figures()  # `fit` ends with the average in place
+        for key in row.keys() - {"stage"}:  # the last batch's step can spoil the weights after its loss was taken
             _refuse_nan(row[key], key, f"the end of epoch {epoch}")
         row["seconds"] = round(time.perf_counter() - started, 2)
         row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,185 @@ def exported_char_lm(tmp_path_factory) -> Callable[[str], ExportedCharLm]:
         return ExportedCharLm(model, symbols, serving, warm_up, base)
 
     return exported
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedTranslation:
+    """Translators that are asked together: in this process, in finished runs, and as version 1 below `base`."""
+
+    models: list
+    vocabularies: Any
+    settings: Any
+    penalties: tuple[float, float]
+    runs: list[Path]
+    base: Path
+
+    @property
+    def version(self) -> Path:
+        return self.base / "1"
+
+    @functools.cached_property
+    def signatures(self):
+        """Those of the SavedModel."""
+        from nlp_lstm import export
+
+        return export.load(self.base).signatures
+
+    def inputs(self, texts: list[bytes]) -> dict:
+        """For each signature; no two rows that follow one another have the same beam."""
+        import numpy as np
+        from rest_requests import strings
+
+        beam_sizes = np.arange(len(texts), dtype=np.int32) * 7 % 20 - 1
+        of_texts = {"text": strings(texts)}
+        return {
+            "serving_default": of_texts,
+            "n_best": {**of_texts, "beam_size": beam_sizes},
+            "explain": of_texts,
+            "encode": of_texts,
+        }
+
+
+SENTENCES = (
+    ["The best film!", "A man sees a dog, and a dog sees a man.", "Is it a dull film? It's the best."],
+    ["Der beste Film!", "Ein Mann sieht einen Hund, und ein Hund sieht einen Mann.", "Große Übung in Köln: é."],
+)
+
+TRANSLATORS: dict[str, dict] = {
+    "shared": {"models": 1, "settings": {}, "penalties": (1.0, 0.0), "seed": 0, "end": 4.0},
+    "separate": {
+        "models": 2,
+        "settings": {"separate_subwords": True, "attention": "additive"},
+        "penalties": (0.6, 0.3),
+        "seed": 1,
+        "end": 3.0,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def exported_translation(tmp_path_factory) -> Callable[[str], ExportedTranslation]:
+    """From a key of `TRANSLATORS` to those models, of random weights that are not small: each token must count."""
+    import numpy as np
+
+    from nlp_lstm.subwords import END, Subwords
+    from nlp_lstm.training import RunFolder
+    from nlp_lstm.translation import Settings, Vocabularies, build_model
+    from nlp_lstm.translation_inference import export_runs
+
+    def finished_run(folder, model, settings, vocabularies):
+        """As training would have left it."""
+        run = RunFolder(folder)
+        config = {"task": "translation", "data": "letters.tsv", "source_file": None, "target_file": None}
+        run.start({**config, **dataclasses.asdict(settings), "subwords_sha256": vocabularies.digest()})
+        names = ["subwords"] if vocabularies.are_shared else ["source_subwords", "target_subwords"]
+        for name, subwords in zip(names, vocabularies, strict=False):
+            subwords.save(folder / f"{name}.model")
+        model.save_weights(run.model_weights)
+        times = {"seconds": 60.0, "cpu_seconds": 150.0}
+        run.write_metrics(
+            [
+                {"stage": "training", "epoch": epoch, "val_bleu": bleu, **times}
+                for epoch, bleu in ((1, 34.567), (2, 30.0))
+            ]
+        )
+        return folder
+
+    @functools.cache
+    def exported(name):
+        translator = TRANSLATORS[name]
+        settings = Settings(
+            subwords=330, embedding_size=6, encoder_units=4, decoder_units=7, attention_size=3, **translator["settings"]
+        )
+        if settings.separate_subwords:
+            vocabularies = Vocabularies(*(Subwords.train(texts, settings.subwords) for texts in SENTENCES))
+        else:
+            shared = Subwords.train([*SENTENCES[0], *SENTENCES[1]], settings.subwords)
+            vocabularies = Vocabularies(shared, shared)
+        models = [build_model(settings, vocabularies) for _ in range(translator["models"])]
+        # Each text has a translation of its own, for which one looks here and there; but with recurrent weights as
+        # large as the others, rounding would be heard at the end of a long text.
+        spreads = {"embedding": 2.0, "keys": 4.0, "query": 4.0}
+        rng = np.random.default_rng(translator["seed"])
+        target = vocabularies.target
+        for model in models:
+            for weight in model.trainable_weights:
+                spread = next((value for part, value in spreads.items() if part in weight.path), 0.8)
+                weight.assign(rng.normal(0.0, spread, weight.shape))
+            # Ends that come, and not too many bytes, so that most translations are text, but some of them broken.
+            favoured = np.zeros(len(target))
+            favoured[target.first_byte :][:256] = -3.0
+            favoured[END] = translator["end"]
+            model.output_bias.assign(favoured)
+        folder = tmp_path_factory.mktemp("exported")
+        runs = [
+            finished_run(folder / f"run{number}", model, settings, vocabularies) for number, model in enumerate(models)
+        ]
+        export_runs(runs, folder / "translation", *translator["penalties"])
+        return ExportedTranslation(
+            models, vocabularies, settings, translator["penalties"], runs, folder / "translation"
+        )
+
+    return exported
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedTranslation:
+    """A finished run of a translator, and what a kill after its first epoch would have left of it."""
+
+    run: Path
+    stopped: Path
+    data: Path
+    settings: Any
+    told: str
+    """What stood on standard error."""
+
+
+@pytest.fixture(scope="session")
+def trained_translation(tmp_path_factory) -> TrainedTranslation:
+    """From letters to capitals: each batch has the same shape, since XLA compiles the encoder for each anew."""
+    import contextlib
+    import io
+
+    import numpy as np
+
+    from nlp_lstm import training
+    from nlp_lstm.translation import Settings, train
+
+    settings = Settings(
+        seed=3,
+        validation_fraction=0.1,
+        subwords=300,
+        longest=12,
+        embedding_size=16,
+        encoder_units=8,
+        decoder_units=12,
+        attention_size=6,
+        embedding_dropout=0.05,
+        memory_dropout=0.05,
+        output_dropout=0.05,
+        recurrent_kernel_dropout=0.1,
+        label_smoothing=0.05,
+        epochs=3,
+        tokens_per_batch=12 * 32,
+        learning_rate=0.03,
+        averaging=0.7,
+    )
+    folder = tmp_path_factory.mktemp("trained_translation")
+    rng = np.random.default_rng(0)
+    sentences = {" ".join(rng.choice(list("abcdef"), rng.integers(8, 11))) for _ in range(150)}
+    data = folder / "letters.tsv"
+    data.write_text("".join(f"{sentence}\t{sentence.upper()}\n" for sentence in sorted(sentences)))
+    run, stopped = folder / "run", folder / "stopped"
+    original = training.write_events
+
+    def copy_first(*arguments):
+        if not stopped.exists():
+            shutil.copytree(run, stopped)
+        original(*arguments)
+
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stderr(told):
+        patched.setattr(training, "write_events", copy_first)
+        train(str(data), training.RunFolder(run), settings)
+    return TrainedTranslation(run, stopped, data, settings, told.getvalue())

@@ -631,3 +631,59 @@ class TestRunFolder:
             file.write('{"stage": "follow", "ep')
         assert Follower([3.0, 1.0, 2.0]).train(run) == 1.0
         assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("no_pictures")
+class TestFigures:
+    """What a stage finds out about its model after each epoch."""
+
+    def train(self, run, weights, **options):
+        follower = Follower(weights)
+        model = follower.model()
+
+        def figures():
+            weight = float(model.get_weights()[0][0, 0])
+            return {"val_weight": weight, "val_negative": -weight}
+
+        train_stage(model, follower.stage(figures=figures, **options), run, verbose=False)
+        return float(model.get_weights()[0][0, 0]), follower.epochs_seen
+
+    def test_they_stand_beside_the_metrics_and_may_choose_the_best_epoch(self, tmp_path):
+        run = started(tmp_path / "run")
+        assert self.train(run, [3.0, -1.0, 2.0], monitor="val_weight", higher_is_better=True)[0] == 3.0
+        rows = run.metrics()
+        assert [(row["val_weight"], row["val_negative"], row["val_loss"]) for row in rows] == [
+            (3.0, -3.0, 9.0),
+            (-1.0, 1.0, 1.0),
+            (2.0, -2.0, 4.0),
+        ]
+
+    def test_lower_may_be_better_and_patience_goes_by_them(self, tmp_path):
+        run = started(tmp_path / "run")
+        found = self.train(run, [3.0, -1.0, 2.0, 0.0, -5.0], monitor="val_weight", patience=2)
+        assert found == (-1.0, [1, 2, 3, 4])
+
+    def test_a_run_that_goes_on_knows_those_of_the_epochs_before(self, tmp_path):
+        run, options = started(tmp_path / "run"), {"monitor": "val_weight", "higher_is_better": True}
+        assert self.train(run, [3.0, 4.0, 1.0], epochs=2, **options) == (4.0, [1, 2])
+        assert self.train(run, [3.0, 4.0, 1.0], **options) == (4.0, [3])
+        assert [row["val_weight"] for row in run.metrics()] == [3.0, 4.0, 1.0]
+
+    def test_without_any_a_row_holds_the_metrics_alone(self, tmp_path):
+        run = started(tmp_path / "run")
+        Follower([1.0]).train(run)
+        assert set(run.metrics()[0]) == {"stage", "epoch", "loss", "val_loss", *TIMES}
+
+    def test_with_an_average_they_are_of_the_average(self, tmp_path):
+        run, task = started(tmp_path / "run"), Averaging()
+        model = task.model()
+
+        def figures():
+            return {"again": float(task.validation_loss([np.asarray(weight) for weight in model.trainable_weights]))}
+
+        train_stage(model, dataclasses.replace(task.stage(), epochs=2, figures=figures), run, verbose=False)
+        rows = run.metrics()
+        assert len(rows) == 2
+        np.testing.assert_allclose([row["again"] for row in rows], [row["val_loss"] for row in rows], rtol=1e-4)
+        trained = [task.validation_loss(weights) for weights in task.recording.weights[3::4]]
+        assert np.abs(np.subtract([row["again"] for row in rows], trained)).min() > 1e-3

@@ -28,11 +28,29 @@ def by_group(
     Returns:
         The rest and the held-out records, each in the order of `records`.
     """
-    totals = Counter(record.label for record in records)
-    missing = {label: max(1, round(fraction * n)) if fraction > 0 else 0 for label, n in totals.items()}
+    chosen = held_out_groups(((record.group, record.label) for record in records), fraction, seed)
+    rest = [record for record in records if record.group not in chosen]
+    held_out = [record for record in records if record.group in chosen]
+    return rest, held_out
+
+
+def held_out_groups(members: Iterable[tuple[str, int | None]], fraction: float, seed: int) -> set[str]:
+    """The groups that `by_group` holds out.
+
+    >>> len(held_out_groups([(f"sentence {i // 4}", None) for i in range(400)], 0.1, seed=0))
+    10
+
+    Args:
+        members: The group and the label of each record, in any order.
+        fraction: As in `by_group`.
+        seed: As in `by_group`.
+    """
     counts: dict[str, Counter[int | None]] = defaultdict(Counter)
-    for record in records:
-        counts[record.group][record.label] += 1
+    totals: Counter[int | None] = Counter()
+    for member_group, member_label in members:
+        counts[member_group][member_label] += 1
+        totals[member_label] += 1
+    missing = {label: max(1, round(fraction * n)) if fraction > 0 else 0 for label, n in totals.items()}
 
     def order(group: str) -> bytes:
         # `hash` would differ from process to process.
@@ -59,9 +77,7 @@ def by_group(
             fitting = [group for group in groups if 0 < counts[group][label] < totals[label] and group not in chosen]
             if fitting:
                 choose(min(fitting, key=farther))
-    rest = [record for record in records if record.group not in chosen]
-    held_out = [record for record in records if record.group in chosen]
-    return rest, held_out
+    return chosen
 
 
 def train_validation_test(

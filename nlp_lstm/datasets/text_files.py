@@ -12,7 +12,7 @@ SUFFIXES = (".txt", ".md", ".rst", ".py", ".text")
 """The names that count as text in a folder without files named after splits, also before a packed suffix."""
 
 _PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
-_SPLIT_WORDS = {
+SPLIT_WORDS = {
     "train": "train",
     "valid": "validation",
     "validation": "validation",
@@ -20,6 +20,7 @@ _SPLIT_WORDS = {
     "dev": "validation",
     "test": "test",
 }
+"""What the name of a file may call a split."""
 
 
 def decode(content: bytes) -> str:
@@ -118,7 +119,7 @@ def split_files(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or _plain_suffix(path) == ".py" or not path.is_file():
             continue
-        splits = sorted({_SPLIT_WORDS[word] for word in re.split("[._-]", path.name.lower()) if word in _SPLIT_WORDS})
+        splits = sorted({SPLIT_WORDS[word] for word in re.split("[._-]", path.name.lower()) if word in SPLIT_WORDS})
         if len(splits) > 1:
             raise UserError(f"{str(path)!r} is named after {' and '.join(map(repr, splits))}: name it after one")
         for split in splits:

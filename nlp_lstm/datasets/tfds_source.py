@@ -9,7 +9,7 @@ from typing import Any
 from nlp_lstm.datasets.compressed import reason
 from nlp_lstm.errors import UserError
 
-NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.]+)?(:[\d.*]+)?", re.ASCII)
+NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.-]+)?(:[\d.*]+)?", re.ASCII)
 """A TensorFlow Datasets name: set, configuration, version."""
 
 

@@ -1,0 +1,226 @@
+"""Time an exported translator, the same search as a Python loop over Keras calls, and subwords in graph.
+
+    python benchmarks/translation.py
+    python benchmarks/translation.py --source-file ../shared/data/multi30k/test_2016_flickr.en.gz --json
+
+All take turns within one process, so that a machine which slows down slows all of them down; the numbers are medians
+over the rounds. The Keras model is given the weights of the exported one, and finds translations of the same scores.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+SHIPPED = Path(__file__).resolve().parent.parent / "saved_models" / "translation"
+BEAM, ROWS = 5, 64
+LOOPED = 24  # sentences that the loops translate, spread over all
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description="Time an exported translator.",
+        epilog="""\
+fields
+  sentences_per_second                 of the `n_best` signature of the SavedModel, beam 5, 64 sentences of like length
+                                       at once
+  single_sentences_per_second          the same, one sentence at once
+  loop_sentences_per_second            a Python loop over `predict_on_batch` of the same Keras model, one sentence at
+                                       once, as tutorials do it
+  batched_loop_sentences_per_second    the same loop over 24 sentences at once
+  times_loop                           sentences_per_second / loop_sentences_per_second
+  single_times_loop                    single_sentences_per_second / loop_sentences_per_second
+  largest_score_difference             between the scores of the loop and of the graph: they search alike
+  subword_sentences_per_minute         of the `encode` signature, 512 sentences at once""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, default=SHIPPED, help="a SavedModel or a folder of versions")
+    parser.add_argument("--source-file", type=Path, help="a sentence a line (default: the packaged sample)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns each of them takes (default: 5)")
+    parser.add_argument("--intra-op", type=int, default=0, help="TensorFlow's threads within an operation (0: its own)")
+    parser.add_argument("--inter-op", type=int, default=0, help="TensorFlow's threads for operations side by side")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    return arguments
+
+
+def sentences_of(path):
+    from nlp_lstm.datasets.compressed import open_decompressed
+    from nlp_lstm.datasets.pairs import load_pairs
+
+    if path is None:
+        sample = load_pairs("sample", ["train", "validation", "test"])
+        return [sentence for pairs in sample.values() for sentence in pairs.source]
+    with open_decompressed(path) as stream:
+        return [line for line in stream.read().decode("utf-8", "replace").split("\n") if line.strip()]
+
+
+def keras_model(folder, saved):
+    """The translator that a SavedModel holds, by the settings on its model card."""
+    from nlp_lstm.translation import Settings, Vocabularies, build_model
+
+    card = (folder / "assets.extra" / "model_card.md").read_text(encoding="utf-8")
+    given = dict(re.findall(r"^- `(\w+)`: (.*)$", card, flags=re.MULTILINE))
+    kinds = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
+    settings = Settings(
+        **{name: given[name] == "True" if kind is bool else kind(given[name]) for name, kind in kinds.items()}
+    )
+    if len(saved.resources) > 2 or settings.separate_subwords:
+        raise SystemExit("the loop here knows nothing of ensembles and separate subwords: name another with --model")
+    variables = list(saved.resources[0])
+    # There may be fewer subwords than were asked for; the embedding tells.
+    settings = dataclasses.replace(settings, subwords=variables[1].shape[0])
+    model = build_model(settings, Vocabularies(*2 * [range(settings.subwords)]))
+    for weight, variable in zip(model.weights, variables, strict=True):
+        weight.assign(variable)
+    return model
+
+
+class Loop:
+    """Beam search as a Python loop over two Keras models, an encoder and a step, as tutorials write it."""
+
+    def __init__(self, translator):
+        import keras
+        from keras import ops
+
+        from nlp_lstm.models.translator import DecoderState, Memory
+
+        class Encoder(keras.Model):
+            def call(self, source):
+                memory, state = translator.encode(source)
+                return (*memory, *state)
+
+        class Step(keras.Model):
+            def call(self, inputs):
+                ids, hidden, cell, attended, *memory = inputs
+                log_probs, state, _ = translator.step(ids, DecoderState(hidden, cell, attended), Memory(*memory))
+                return (ops.convert_to_tensor(log_probs), *state)
+
+        self.encoder, self.step = Encoder(), Step()
+
+    def scores(self, source):
+        """The score of the best translation of each row of source ids `(batch, S)`."""
+        from nlp_lstm.subwords import BEGINNING, END, PADDING, UNKNOWN
+        from nlp_lstm.translation_serving import DEFAULT_ALPHA, LONGEST_TRANSLATION
+
+        rows = len(source)
+        *memory, hidden, cell, attended = self.encoder.predict_on_batch(source)
+        state = [np.repeat(part, BEAM, axis=0) for part in (hidden, cell, attended)]
+        longest = np.minimum(2 * (source != 0).sum(axis=1) + 10, LONGEST_TRANSLATION)
+        ids = np.full((rows, BEAM), BEGINNING)
+        scores = np.where(np.arange(BEAM) == 0, 0.0, -np.inf) + np.zeros((rows, 1))
+        texts = [[[] for _ in range(BEAM)] for _ in range(rows)]
+        done = [[] for _ in range(rows)]
+        never = [PADDING, UNKNOWN, BEGINNING]
+        for t in range(longest.max()):
+            log_probs, *state = self.step.predict_on_batch((ids.reshape(-1), *state, *memory))
+            log_probs = log_probs.reshape(rows, BEAM, -1).astype(np.float64)
+            log_probs[..., never] = -np.inf
+            last = t + 1 >= longest
+            log_probs[last] = np.where(np.arange(log_probs.shape[2]) == END, log_probs[last], -np.inf)
+            extended = (scores[..., None] + log_probs).reshape(rows, -1)
+            places = np.zeros((rows, BEAM), int)
+            for row in range(rows):
+                order = np.argsort(-extended[row], kind="stable")[: 2 * BEAM]
+                parents, symbols = np.divmod(order, log_probs.shape[2])
+                for rank, (parent, symbol) in enumerate(zip(parents, symbols, strict=True)):
+                    if symbol == END and rank < BEAM and len(done[row]) < BEAM and extended[row, order[rank]] > -np.inf:
+                        score = extended[row, order[rank]] / ((5 + t + 1) / 6) ** DEFAULT_ALPHA
+                        done[row].append((score, [*texts[row][parent], END]))
+                kept = [rank for rank in range(len(order)) if symbols[rank] != END][:BEAM]
+                places[row] = parents[kept]
+                ids[row], scores[row] = symbols[kept], extended[row, order[kept]]
+                texts[row] = [[*texts[row][parents[rank]], symbols[rank]] for rank in kept]
+            flat = (places + BEAM * np.arange(rows)[:, None]).reshape(-1)
+            state = [part[flat] for part in state]
+            if all(len(found) >= BEAM for found in done):
+                break
+        return np.array([max(found)[0] for found in done])
+
+
+def time_in_turns(calls, rounds):
+    """What each call does a second: the median over the rounds, all of them once in each."""
+    rates = {name: [] for name in calls}
+    for call, _ in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, (call, count) in calls.items():
+            started = time.perf_counter()
+            call()
+            rates[name].append(count / (time.perf_counter() - started))
+    return {name: statistics.median(found) for name, found in rates.items()}
+
+
+def main():
+    arguments = parse_arguments()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
+    from nlp_lstm import export
+
+    folder = export.resolve(arguments.model)
+    saved = export.load(folder, "n_best", "encode")
+    n_best, encode = saved.signatures["n_best"], saved.signatures["encode"]
+    sentences = sorted(sentences_of(arguments.source_file), key=len)
+    looped = sentences[:: max(1, len(sentences) // LOOPED)][:LOOPED]
+    loop = Loop(keras_model(folder, saved))
+
+    def in_graph(texts, rows):
+        batches = [tf.constant(texts[start : start + rows]) for start in range(0, len(texts), rows)]
+
+        def translate():
+            answers = [n_best(text=batch, beam_size=tf.fill([len(batch)], BEAM)) for batch in batches]
+            return np.concatenate([answer["scores"].numpy()[:, 0] for answer in answers])
+
+        return translate, len(texts)
+
+    def looping(rows):
+        batches = [tf.constant(looped[start : start + rows]) for start in range(0, len(looped), rows)]
+        sources = [encode(text=batch)["ids"].numpy() for batch in batches]
+        return lambda: np.concatenate([loop.scores(source) for source in sources]), len(looped)
+
+    def encoding():
+        texts = (sentences * (1 + 4096 // len(sentences)))[:4096]
+        batches = [tf.constant(texts[start : start + 512]) for start in range(0, len(texts), 512)]
+        return lambda: [encode(text=batch)["ids"].numpy() for batch in batches], len(texts)
+
+    calls = {
+        "sentences_per_second": in_graph(sentences, ROWS),
+        "single_sentences_per_second": in_graph(looped, 1),
+        "loop_sentences_per_second": looping(1),
+        "batched_loop_sentences_per_second": looping(LOOPED),
+        "subword_sentences_per_second": encoding(),
+    }
+    difference = np.abs(in_graph(looped, ROWS)[0]() - looping(LOOPED)[0]()).max()
+    print(f"timing {', '.join(calls)}", file=sys.stderr)
+    rates = time_in_turns(calls, arguments.rounds)
+    encoded = rates.pop("subword_sentences_per_second")
+    result = {
+        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op, "cores": os.cpu_count()},
+        "sentences": len(sentences),
+        **{name: round(rate, 2) for name, rate in rates.items()},
+        "times_loop": round(rates["sentences_per_second"] / rates["loop_sentences_per_second"], 1),
+        "single_times_loop": round(rates["single_sentences_per_second"] / rates["loop_sentences_per_second"], 1),
+        "largest_score_difference": float(difference),
+        "subword_sentences_per_minute": round(60 * encoded),
+    }
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    for key, value in result.items():
+        print(f"{key:36} {value}")
+
+
+if __name__ == "__main__":
+    main()

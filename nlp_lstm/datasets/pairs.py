@@ -1,0 +1,226 @@
+"""Sentence pairs for translation, the same whatever the source.
+
+One file a source kind: `parallel_files`, `pair_table` (which the packaged sample is, too), `tfds_pairs`. `load_pairs`
+chooses among them.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from itertools import compress
+from pathlib import Path
+
+from nlp_lstm.datasets import pair_table, parallel_files, tfds_pairs
+from nlp_lstm.datasets.compressed import reason
+from nlp_lstm.datasets.pair_records import Pairs, direction
+from nlp_lstm.datasets.parallel_files import read_pairs
+from nlp_lstm.datasets.records import text_group
+from nlp_lstm.datasets.splits import held_out_groups
+from nlp_lstm.datasets.text_files import decode
+from nlp_lstm.datasets.tfds_source import NAME
+from nlp_lstm.errors import UserError
+
+__all__ = ["SPLITS", "Pairs", "load_pairs", "read_pairs"]
+
+SPLITS = ("train", "validation", "test")
+
+_SAMPLE_LANGUAGES = ("en", "de")
+_KINDS = (
+    f"a folder with {parallel_files.LAYOUT}, the prefix of two such files (folder/train), or a table of a sentence, a "
+    "tab and its translation a line (.txt, .tsv, .tab; also .gz, .bz2, .xz)"
+)
+
+
+def load_pairs(
+    source: str | os.PathLike[str] | None,
+    splits: Sequence[str],
+    *,
+    source_language: str = "",
+    target_language: str = "",
+    source_file: str | os.PathLike[str] | None = None,
+    target_file: str | os.PathLike[str] | None = None,
+    reverse: bool = False,
+    validation_fraction: float = 0.05,
+    seed: int = 0,
+) -> dict[str, Pairs]:
+    """Read splits of a source of sentence pairs.
+
+    >>> pairs = load_pairs("sample", ["train", "test"])
+    >>> len(pairs["train"].source), len(pairs["test"].target)
+    (320, 40)
+
+    Args:
+        source: One of
+
+            - "sample": the English and German pairs in this package (a file of that name is "./sample");
+            - a folder with a file for each split and language, such as train.en.gz (`parallel_files.read_folder`);
+            - a prefix: "folder/train" for the files folder/train.en and folder/train.de, all of which is train;
+            - a table of a sentence, a tab and its translation a line, plain or packed (`pair_table.parse`);
+            - a TensorFlow Datasets name, such as "ted_hrlr_translate/pt_to_en" or "wmt16_translate/de-en";
+            - None, where `source_file` and `target_file` are named.
+        splits: The splits to return: "train", "validation", "test". Ask for all at once, the source is read at each
+            call.
+        source_language: The language to translate from, as the source calls it. A folder, a prefix and a TensorFlow
+            Datasets set are read by it; where there are two languages, naming one is enough, and a TensorFlow Datasets
+            set has a direction of its own. To a table and to two named files it is a mere label.
+        target_language: The language to translate into, likewise.
+        source_file: With `target_file`: two parallel files, all of which is train.
+        target_file: The translations of `source_file`, line by line.
+        reverse: Swap the columns of a table, or of the sample. Elsewhere it is a mistake: languages and files tell the
+            direction.
+        validation_fraction: The share of train cut off for validation, between 0 and 0.5. That is done whether or not
+            "validation" is asked for, so train is the same either way. A source with a validation split of its own
+            keeps that. Of a table this share becomes validation and the same share test.
+        seed: Another seed cuts off other sentences for validation. The test split never depends on it.
+
+    Returns:
+        The pairs of each split, not empty and in the order of the source. What is cut off is cut by source sentence,
+        white space at its ends aside: all translations of one are in one split, whichever the order of the pairs.
+        From training data, before a cut, pairs with nothing but white space on a side are dropped; validation and test
+        splits of the source's own keep them.
+
+    Raises:
+        UserError: No such source, one that cannot be read or understood, no one way to choose the languages, or a split
+            without pairs.
+    """
+    for split in splits:
+        if split not in SPLITS:
+            raise UserError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
+    if not 0 < validation_fraction < 0.5:
+        raise UserError(f"validation_fraction is {validation_fraction}: expected more than 0 and less than 0.5")
+    if source_language and source_language == target_language:
+        raise UserError(f"source and target language are both {source_language!r}: name two languages")
+    languages = (source_language, target_language)
+
+    needed = set(splits)
+    if needed & {"train", "validation"}:
+        needed |= {"train", "validation"}
+    found: dict[str, Pairs]
+    if source_file or target_file:
+        name, found = _read_files(source, source_file, target_file, reverse)
+    elif not source:
+        raise UserError(f"no data is named: expected 'sample', {_KINDS}, or --source-file and --target-file")
+    else:
+        name = os.fspath(source)
+        if name == "sample":
+            found = _read_sample(languages, reverse)
+        elif pair_table.is_table(name) and os.path.isfile(name):
+            table = pair_table.read_table(Path(name))
+            found = _in_three(_swapped(table) if reverse else table, validation_fraction, seed)
+        else:
+            found = _read(name, [split for split in SPLITS if split in needed], languages, reverse)
+    if "train" in found:
+        found["train"] = _without_empty_sides(found["train"])
+        if "validation" not in found:
+            found["train"], found["validation"] = _cut(found["train"], validation_fraction, seed)
+    for split in splits:
+        _check(name, split, found)
+    return {split: found[split] for split in splits}
+
+
+def _read_files(
+    source: str | os.PathLike[str] | None,
+    source_file: str | os.PathLike[str] | None,
+    target_file: str | os.PathLike[str] | None,
+    reverse: bool,
+) -> tuple[str, dict[str, Pairs]]:
+    """The name of two parallel files for messages, and their pairs."""
+    if source:
+        raise UserError(f"there are both {os.fspath(source)!r} and --source-file or --target-file: leave one out")
+    if not source_file or not target_file:
+        missing, given = ("--target-file", source_file) if source_file else ("--source-file", target_file)
+        raise UserError(f"{os.fspath(given or '')!r} has no partner: name it with {missing}")
+    if reverse:
+        raise UserError("--reverse is for tables of pairs: swap --source-file and --target-file instead")
+    return os.fspath(source_file), {"train": read_pairs(source_file, target_file)}
+
+
+def _read_sample(languages: tuple[str, str], reverse: bool) -> dict[str, Pairs]:
+    default = (_SAMPLE_LANGUAGES[1], _SAMPLE_LANGUAGES[0]) if reverse else _SAMPLE_LANGUAGES
+    if direction("sample", _SAMPLE_LANGUAGES, *languages, default) != default:
+        change = "leave --reverse out" if reverse else "add --reverse"
+        raise UserError(f"'sample' is from {default[0]!r} to {default[1]!r}: {change} for the other direction")
+    name = "sample_pairs.tsv"
+    content = resources.files("nlp_lstm.datasets").joinpath(name).read_bytes()
+    # Cut before it is reversed: the test pairs are the same in both directions.
+    parts = _in_three(pair_table.parse(decode(content), name), 0.1, seed=0)
+    return {split: _swapped(pairs) if reverse else pairs for split, pairs in parts.items()}
+
+
+def _read(name: str, wanted: Sequence[str], languages: tuple[str, str], reverse: bool) -> dict[str, Pairs]:
+    """The splits that a source of named languages has of its own; a prefix is all "train"."""
+    path = Path(name)
+    try:
+        os.stat(name)
+        exists = True
+    except PermissionError as error:
+        raise UserError(f"cannot read {name!r}: {reason(error)}: check its permissions") from error
+    except (OSError, ValueError):  # a ValueError is a NUL in the name
+        exists = False
+    if exists and not path.is_dir():
+        raise UserError(
+            f"{name!r} is no table of pairs by its name: expected {_KINDS}; two parallel files are named with "
+            "--source-file and --target-file"
+        )
+    pairs = None if exists else parallel_files.read_prefix(path, *languages)
+    if not exists and pairs is None and not NAME.fullmatch(name):
+        raise UserError(
+            f"no such file or dataset {name!r}: expected 'sample', a TensorFlow Datasets name such as "
+            f"{tfds_pairs.EXAMPLE!r}, {_KINDS}"
+        )
+    if reverse:
+        raise UserError(
+            f"--reverse is for tables of pairs: tell the direction of {name!r} by --source-language and "
+            "--target-language"
+        )
+    if exists:
+        return parallel_files.read_folder(path, wanted, *languages)
+    return {"train": pairs} if pairs is not None else tfds_pairs.read(name, wanted, *languages)
+
+
+def _in_three(pairs: Pairs, fraction: float, seed: int) -> dict[str, Pairs]:
+    """Divide what has no splits of its own, `fraction` each for validation and test."""
+    # Without the seed: the test pairs are the same for every run, or none of them would be unseen.
+    rest, test = _cut(_without_empty_sides(pairs), fraction, seed=0)
+    train, validation = _cut(rest, fraction / (1 - fraction), seed)
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _cut(pairs: Pairs, fraction: float, seed: int) -> tuple[Pairs, Pairs]:
+    """The rest and a held-out share of the pairs, all pairs of a source sentence on one side."""
+    groups = list(map(text_group, pairs.source))
+    held_out = held_out_groups(((group, None) for group in groups), fraction, seed)
+    return (
+        _chosen(pairs, (group not in held_out for group in groups)),
+        _chosen(pairs, (group in held_out for group in groups)),
+    )
+
+
+def _without_empty_sides(pairs: Pairs) -> Pairs:
+    return _chosen(pairs, (bool(source.strip() and target.strip()) for source, target in zip(*pairs, strict=True)))
+
+
+def _chosen(pairs: Pairs, choice: Iterable[bool]) -> Pairs:
+    kept = list(choice)
+    return Pairs(list(compress(pairs.source, kept)), list(compress(pairs.target, kept)))
+
+
+def _swapped(pairs: Pairs) -> Pairs:
+    return Pairs(pairs.target, pairs.source)
+
+
+def _check(name: str, split: str, found: dict[str, Pairs]) -> None:
+    if split not in found:
+        instead = {
+            "train": "ask for other splits, or ",
+            "test": "name test files with --source-file and --target-file, or ",
+        }
+        raise UserError(
+            f"{name!r} has no {split} part: {instead.get(split, '')}name a folder with {parallel_files.LAYOUT}"
+        )
+    if not found[split].source:
+        share = {"train": " or a smaller validation_fraction"}
+        raise UserError(
+            f"{name!r} has no pairs for the split {split!r}: it needs more source sentences with a "
+            f"translation{share.get(split, '')}"
+        )

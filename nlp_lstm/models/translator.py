@@ -1,0 +1,416 @@
+"""A translator: a bidirectional encoder, and a decoder that attends to it."""
+
+from typing import Any, Literal, NamedTuple
+
+import keras
+from keras import ops
+
+from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
+
+Attention = Literal["additive", "dot"]
+
+
+class Memory(NamedTuple):
+    """What a decoder looks at of a source, computed once."""
+
+    values: Any  # (B, S, 2U), the encoder's states
+    keys: Any  # (B, S, A), what a query is held against
+    is_token: Any  # boolean (B, S), false at padding
+
+
+class DecoderState(NamedTuple):
+    """Where a translation stands."""
+
+    hidden: Any  # (B, U)
+    cell: Any  # (B, U)
+    attended: Any  # (B, E), the attentional vector of the step before
+
+
+def attend(query, memory: Memory, score_weights=None):
+    r"""Look at a source: a weight for each of its tokens, and the mean of their states by these weights.
+
+    >>> context, weights = attend(query, memory)
+
+    .. math::
+
+        e_{s} &= v^\top \tanh(q + k_s) && \text{additive (Bahdanau, Cho and Bengio 2015)} \\
+        e_{s} &= q^\top k_s / \sqrt{A} && \text{scaled dot product (Vaswani et al. 2017)} \\
+        \alpha &= \mathrm{softmax}(e), \quad \text{context} = \sum_s \alpha_s \, m_s
+
+    Args:
+        query: `(batch, queries, A)`.
+        memory: of the source; padding has weight 0.
+        score_weights: :math:`v`, `(A,)`, for additive attention; None for the dot product.
+
+    Returns:
+        The context `(batch, queries, 2 * units)` and the weights `(batch, queries, source)`.
+    """
+    if score_weights is None:
+        scores = ops.matmul(query, ops.transpose(memory.keys, (0, 2, 1))) / query.shape[-1] ** 0.5  # (B, Q, S)
+    else:
+        mixed = ops.tanh(query[:, :, None, :] + memory.keys[:, None, :, :])  # (B, Q, S, A)
+        scores = ops.sum(mixed * score_weights, axis=-1)
+    scores = ops.where(memory.is_token[:, None, :], scores, -1e9)
+    weights = ops.softmax(scores, axis=-1)
+    return ops.matmul(weights, memory.values), weights
+
+
+class _Decoder(keras.layers.Layer):
+    """The decoder's weights and its step, as a cell that `keras.layers.RNN` walks with.
+
+    The LSTM reads the embedding of the token before beside the attentional vector of the step before (input feeding;
+    Luong, Pham and Manning 2015, section 3.3).
+    """
+
+    def __init__(self, units, attention_size, output_size, attention, recurrent_kernel_dropout, seed, **kwargs):
+        super().__init__(**kwargs)
+        self.state_size = [units, units, output_size]
+        self.output_size = output_size
+        self.cell = LSTMCell(
+            units,
+            recurrent_kernel_dropout=recurrent_kernel_dropout,
+            kernel_initializer=_glorot(seed, 11),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=_offset(seed, 12)),
+            seed=_offset(seed, 13),
+            name="cell",
+        )
+        self.query = keras.layers.Dense(
+            attention_size, use_bias=attention == "additive", kernel_initializer=_glorot(seed, 14), name="query"
+        )
+        self.combine = keras.layers.Dense(
+            output_size, activation="tanh", kernel_initializer=_glorot(seed, 15), name="combine"
+        )
+        self.attention, self.attention_size, self.seed = attention, attention_size, seed
+        self.score_weights = None
+        self.memory: Any = None  # of the sequence that is walked, and with it the masked weights
+        self.weights_now: Any = None
+
+    def build(self, embedding_size, memory_size):
+        units = self.state_size[0]
+        self.cell.build((None, embedding_size + self.output_size))
+        self.query.build((None, units))
+        self.combine.build((None, units + memory_size))
+        if self.attention == "additive":
+            self.score_weights = self.add_weight(
+                shape=(self.attention_size,),
+                initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=_offset(self.seed, 16)),
+                name="score_weights",
+            )
+        self.built = True
+
+    def begin(self, memory: Memory, training):
+        """Settle what stays the same at every step of a sequence."""
+        self.memory = memory
+        self.weights_now = self.cell.cast_weights(self.cell.draw_recurrent_kernel_mask() if training else None)
+
+    def call(self, embedded, states, training=False):
+        state, _ = self.step(embedded, DecoderState(*states), self.memory, self.weights_now)
+        return state.attended, list(state)
+
+    def step(self, embedded, state: DecoderState, memory: Memory, lstm_weights):
+        """Read an embedded token `(batch * queries, E)`; the memory has a row for each `queries` of them."""
+        joined = ops.concatenate([embedded, state.attended], axis=-1)
+        gates = lstm_step(joined, state.hidden, state.cell, *lstm_weights)
+        query = ops.reshape(self.query(gates.hidden), (ops.shape(memory.keys)[0], -1, self.attention_size))
+        score_weights = None if self.score_weights is None else ops.cast(self.score_weights, self.compute_dtype)
+        context, weights = attend(query, memory, score_weights)  # (B, Q, 2U), (B, Q, S)
+        context = ops.reshape(context, (-1, memory.values.shape[-1]))
+        attended = self.combine(ops.concatenate([gates.hidden, context], axis=-1))
+        return DecoderState(gates.hidden, gates.cell, attended), weights
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class Translator(keras.Model):
+    r"""From source ids to the logits of each next target id (Bahdanau, Cho and Bengio 2015; Luong et al. 2015).
+
+    >>> model = Translator(vocabulary_size=500, embedding_size=32, encoder_units=16, decoder_units=32)
+    >>> model((np.array([[5, 6, 3]]), np.array([[2, 7, 8]]))).shape
+    TensorShape([1, 3, 500])
+
+    .. math::
+
+        m_s &= [\overrightarrow{h}_s \, \overleftarrow{h}_s] && \text{memory} \\
+        h_0 &= \tanh(W_h [\overrightarrow{h}_S \, \overleftarrow{h}_1] + b_h), \quad
+        c_0 = W_c [\overrightarrow{c}_S \, \overleftarrow{c}_1] + b_c && \text{bridge} \\
+        h_t, c_t &= \mathrm{LSTM}([E y_{t-1} \; \tilde{h}_{t-1}], h_{t-1}, c_{t-1}) && \text{input feeding} \\
+        \tilde{h}_t &= \tanh(W_a [h_t \; \mathrm{context}(h_t, m)]) && \text{attentional vector} \\
+        p(y_t) &= \mathrm{softmax}(E \tilde{h}_t + b) && \text{one embedding for target and output}
+
+    Id 0 is padding: it is neither attended to nor does it change a state. Every source needs one token at least, such
+    as its end.
+
+    Args:
+        vocabulary_size: number of ids of the target, and of the source, which then shares the embedding.
+        embedding_size: width of the embedding and of the attentional vector.
+        encoder_units: width of each direction of the encoder.
+        decoder_units: width of the decoder's LSTM.
+        encoder_layers: number of bidirectional layers on top of one another.
+        attention: how a query is held against the memory.
+        attention_size: width of queries and keys.
+        embedding_dropout: rate at which embedding features are dropped, the same ones in the whole text.
+        memory_dropout: rate at which features of the encoder's states are dropped.
+        output_dropout: rate at which features of the attentional vector are dropped where it is turned into logits.
+        recurrent_kernel_dropout: rate at which recurrent weights are dropped, in every LSTM.
+        seed: seed of the initial weights and the dropout masks.
+        source_vocabulary_size: number of ids of the source where they are others than the target's; it then has an
+            embedding of its own.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        embedding_size,
+        encoder_units,
+        decoder_units,
+        encoder_layers=1,
+        attention: Attention = "dot",
+        attention_size=None,
+        embedding_dropout=0.0,
+        memory_dropout=0.0,
+        output_dropout=0.0,
+        recurrent_kernel_dropout=0.0,
+        seed=None,
+        source_vocabulary_size=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.settings = {
+            "vocabulary_size": vocabulary_size,
+            "embedding_size": embedding_size,
+            "encoder_units": encoder_units,
+            "decoder_units": decoder_units,
+            "encoder_layers": encoder_layers,
+            "attention": attention,
+            "attention_size": attention_size,
+            "embedding_dropout": embedding_dropout,
+            "memory_dropout": memory_dropout,
+            "output_dropout": output_dropout,
+            "recurrent_kernel_dropout": recurrent_kernel_dropout,
+            "seed": seed,
+            "source_vocabulary_size": source_vocabulary_size,
+        }
+        attention_size = attention_size or decoder_units
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size,
+            embedding_size,
+            # As the output layer, too, each logit then begins with a variance below 1.
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=embedding_size**-0.5, seed=_offset(seed, 1)),
+            name="embedding",
+        )
+        self.source_embedding = self.embedding
+        if source_vocabulary_size is not None:
+            self.source_embedding = keras.layers.Embedding(
+                source_vocabulary_size,
+                embedding_size,
+                embeddings_initializer=keras.initializers.RandomNormal(
+                    stddev=embedding_size**-0.5, seed=_offset(seed, 8)
+                ),
+                name="source_embedding",
+            )
+        self.embedding_dropout = keras.layers.SpatialDropout1D(embedding_dropout, seed=_offset(seed, 2))
+        self.encoder = [
+            tuple(
+                LSTM(
+                    encoder_units,
+                    return_sequences=True,
+                    return_state=True,
+                    go_backwards=backwards,
+                    recurrent_kernel_dropout=recurrent_kernel_dropout,
+                    kernel_initializer=_glorot(seed, 100 + 10 * layer + 3 * backwards),
+                    recurrent_initializer=keras.initializers.Orthogonal(
+                        seed=_offset(seed, 101 + 10 * layer + 3 * backwards)
+                    ),
+                    seed=_offset(seed, 102 + 10 * layer + 3 * backwards),
+                    name=f"{'backward' if backwards else 'forward'}_lstm_{layer + 1}",
+                )
+                for backwards in (False, True)
+            )
+            for layer in range(encoder_layers)
+        ]
+        self.memory_dropout = keras.layers.Dropout(memory_dropout, seed=_offset(seed, 3))
+        self.keys = keras.layers.Dense(attention_size, use_bias=False, kernel_initializer=_glorot(seed, 4), name="keys")
+        self.hidden_bridge = keras.layers.Dense(
+            decoder_units, activation="tanh", kernel_initializer=_glorot(seed, 5), name="hidden_bridge"
+        )
+        self.cell_bridge = keras.layers.Dense(decoder_units, kernel_initializer=_glorot(seed, 6), name="cell_bridge")
+        self.decoder = _Decoder(
+            decoder_units,
+            attention_size,
+            embedding_size,
+            attention,
+            recurrent_kernel_dropout,
+            seed,
+            name="decoder",
+        )
+        self.walk = keras.layers.RNN(self.decoder, return_sequences=True, name="walk")
+        self.output_dropout = keras.layers.Dropout(output_dropout, seed=_offset(seed, 7))
+
+    def build(self, input_shape=None):
+        settings = self.settings
+        embedding_size, memory_size = settings["embedding_size"], 2 * settings["encoder_units"]
+        self.embedding.build((None, None))
+        if self.source_embedding is not self.embedding:
+            self.source_embedding.build((None, None))
+        width = embedding_size
+        for forward, backward in self.encoder:
+            forward.build((None, None, width))
+            backward.build((None, None, width))
+            width = memory_size
+        self.keys.build((None, None, memory_size))
+        self.hidden_bridge.build((None, memory_size))
+        self.cell_bridge.build((None, memory_size))
+        self.decoder.build(embedding_size, memory_size)
+        self.walk.built = True
+        self.output_bias = self.add_weight(
+            shape=(settings["vocabulary_size"],), initializer="zeros", name="output_bias"
+        )
+        self.built = True
+
+    def encode(self, source, training=False) -> tuple[Memory, DecoderState]:
+        """Read sources `(batch, source)`: what a decoder looks at, and where it begins."""
+        is_token = ops.not_equal(source, 0)  # (B, S)
+        states = self.embedding_dropout(self.source_embedding(source), training=training)
+        for number, (forward, backward) in enumerate(self.encoder):
+            if number:
+                states = self.memory_dropout(states, training=training)
+            ahead, ahead_hidden, ahead_cell = forward(states, mask=is_token, training=training)
+            behind, behind_hidden, behind_cell = backward(states, mask=is_token, training=training)
+            states = ops.concatenate([ahead, ops.flip(behind, axis=1)], axis=-1)  # (B, S, 2U)
+        states = self.memory_dropout(states, training=training)
+        hidden = self.hidden_bridge(ops.concatenate([ahead_hidden, behind_hidden], axis=-1))
+        cell = self.cell_bridge(ops.concatenate([ahead_cell, behind_cell], axis=-1))
+        attended = ops.zeros((ops.shape(source)[0], self.settings["embedding_size"]), dtype=hidden.dtype)
+        return Memory(states, self.keys(states), is_token), DecoderState(hidden, cell, attended)
+
+    def call(self, inputs, training=False):
+        """Logits `(batch, target, vocabulary)` of each next target id, the ones before it being given.
+
+        Args:
+            inputs: source ids `(batch, source)`, and target ids `(batch, target)` that begin with the beginning.
+            training: whether to drop.
+        """
+        source, target = inputs
+        return self.logits(self.attended(source, target, training))
+
+    def attended(self, source, target, training=False):
+        """The attentional vector `(batch, target, E)` after each target id; arguments as of `call`."""
+        memory, state = self.encode(source, training)
+        self.decoder.begin(memory, training)
+        embedded = self.embedding_dropout(self.embedding(target), training=training)
+        attended = self.walk(embedded, initial_state=list(state), training=training)  # (B, T, E)
+        return self.output_dropout(attended, training=training)
+
+    def logits(self, attended):
+        """Logits `(..., vocabulary)` from attentional vectors `(..., E)`."""
+        flat = ops.reshape(attended, (-1, self.settings["embedding_size"]))
+        logits = ops.matmul(flat, ops.transpose(ops.cast(self.embedding.embeddings, flat.dtype)))
+        logits = logits + ops.cast(self.output_bias, flat.dtype)
+        return ops.reshape(logits, (*ops.shape(attended)[:-1], self.settings["vocabulary_size"]))
+
+    def nats(self, attended, target, smoothing=0.0):
+        r"""What each target id costs, without and with label smoothing (Szegedy et al. 2016, section 7).
+
+        .. math::
+
+            -\log p(y_t) \quad \text{and} \quad -(1 - \epsilon) \log p(y_t) - \epsilon \, \mathrm{mean}_v \log p(v)
+
+        Padding costs nothing.
+
+        Args:
+            attended: the attentional vectors from which each id is guessed, `(batch, target, E)`.
+            target: ids `(batch, target)`, 0 for padding.
+            smoothing: :math:`\epsilon`.
+
+        Returns:
+            Twice `(batch, target)`.
+        """
+        nats = keras.losses.sparse_categorical_crossentropy(target, self.logits(attended), from_logits=True)
+        # What the two differ by needs two products with single vectors, and not the logits a second time.
+        table = ops.cast(self.embedding.embeddings, attended.dtype)
+        bias = ops.cast(self.output_bias, attended.dtype)
+        own = ops.sum(attended * ops.take(table, target, axis=0), axis=-1) + ops.take(bias, target)
+        mean = ops.sum(attended * ops.mean(table, axis=0), axis=-1) + ops.mean(bias)
+        smoothed = nats + smoothing * (own - mean)
+        is_token = ops.not_equal(target, 0)
+        return ops.where(is_token, nats, 0.0), ops.where(is_token, smoothed, 0.0)
+
+    def step(self, ids, state: DecoderState, memory: Memory):
+        """Read one target id `(batch * queries,)` for each translation under way.
+
+        Returns:
+            Log-probabilities of the next id `(batch * queries, vocabulary)`, the state after it, and the attention
+            `(batch, queries, source)` with which the next is guessed.
+        """
+        state, weights = self.decoder.step(self.embedding(ids), state, memory, self.decoder.cell.cast_weights())
+        return ops.log_softmax(self.logits(state.attended)), state, weights
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}
+
+
+def _offset(seed, number):
+    return None if seed is None else seed + number
+
+
+def _glorot(seed, number):
+    return keras.initializers.GlorotUniform(_offset(seed, number))
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class TeacherForcing(keras.Model):
+    """The model in training: what all tokens of a batch cost together, and how many there are.
+
+    >>> training = TeacherForcing(model, smoothing=0.1)
+    >>> training((source, target))  # (B, 3): nats, smoothed nats, and tokens of each sentence
+
+    Targets begin with the beginning and end with the end; the model reads all but the last id and guesses all but the
+    first. Sums are given rather than means, so that padding has no part in any loss.
+    """
+
+    def __init__(self, model: Translator, smoothing=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+        self.smoothing = smoothing
+
+    def build(self, input_shape=None):
+        if not self.model.built:
+            self.model.build()
+        self.built = True
+
+    def call(self, inputs, training=False):
+        source, target = inputs
+        attended = self.model.attended(source, target[:, :-1], training=training)
+        following = target[:, 1:]
+        nats, smoothed = self.model.nats(ops.cast(attended, "float32"), following, self.smoothing)
+        tokens = ops.cast(ops.not_equal(following, 0), "float32")
+        return ops.stack([ops.sum(column, axis=1) for column in (nats, smoothed, tokens)], axis=1)
+
+    def get_config(self):
+        model = keras.saving.serialize_keras_object(self.model)
+        return {**super().get_config(), "model": model, "smoothing": self.smoothing}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
+
+
+def smoothed_loss(_, sums):
+    """The smoothed nats of a batch for each of its tokens."""
+    return ops.sum(sums[:, 1]) / ops.maximum(ops.sum(sums[:, 2]), 1.0)
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class NatsPerToken(keras.metrics.Metric):
+    """Nats that a token costs, over all tokens seen, without smoothing."""
+
+    def __init__(self, name="nats_per_token", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.nats = self.add_weight(name="nats", initializer="zeros")
+        self.tokens = self.add_weight(name="tokens", initializer="zeros")
+
+    def update_state(self, _, sums, sample_weight=None):
+        self.nats.assign_add(ops.sum(sums[:, 0]))
+        self.tokens.assign_add(ops.sum(sums[:, 2]))
+
+    def result(self):
+        return self.nats / ops.maximum(self.tokens, 1.0)
