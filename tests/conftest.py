@@ -332,7 +332,6 @@ def trained_translation(tmp_path_factory) -> TrainedTranslation:
 
     settings = Settings(
         seed=3,
-        validation_fraction=0.1,
         subwords=300,
         longest=12,
         embedding_size=16,

@@ -707,8 +707,8 @@ class TestBadFolders:
         ):
             assert call(*train_command(tmp_path / name)).is_mistake(tmp_path / name, told)
         command = [str(word) for word in train_command(tmp_path / "run")]
-        command[command.index("--attention") + 1] = "additive"
-        assert call(*command).is_mistake("was started with other settings (attention): repeat its settings")
+        command[command.index("--decoder-units") + 1] = "13"
+        assert call(*command).is_mistake("was started with other settings (decoder_units): repeat its settings")
         assert tree(tmp_path) == before
 
     def test_figures_that_cannot_be_kept(self, run, data, monkeypatch, judged):
