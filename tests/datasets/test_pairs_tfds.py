@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nlp_lstm.datasets.pairs import Pairs, load_pairs
-from nlp_lstm.datasets.tfds_pairs import NAME
+from nlp_lstm.datasets.tfds_source import NAME
 from nlp_lstm.errors import UserError
 
 tf = pytest.importorskip("tensorflow")
