@@ -1,8 +1,9 @@
 """Translation: train on sentence pairs, judge, translate, look inside and export."""
 
+import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -60,11 +61,11 @@ def evaluate(
     split: Literal["train", "validation", "test"] = "validation",
     source_file: str | None = None,
     target_file: str | None = None,
-    source_language: str = "",
-    target_language: str = "",
-    reverse: bool = False,
-    validation_fraction: float = Settings.validation_fraction,
-    seed: int = Settings.seed,
+    source_language: str | None = None,
+    target_language: str | None = None,
+    reverse: bool | None = None,
+    validation_fraction: float | None = None,
+    seed: int | None = None,
     model: Path = SHIPPED,
     run: list[Path] | None = None,
     beam_size: int = DEFAULT_BEAM,
@@ -85,7 +86,7 @@ def evaluate(
     target_file
         Their translations, line by line.
     source_language
-        As for `train`.
+        As for `train`; where this and the next four are not named, they are those of --run.
     target_language
         As for `train`; its rules split the text into tokens. By default the end of --target-file's name, or `de`.
     reverse
@@ -109,28 +110,30 @@ def evaluate(
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
     _check_beam(beam_size)
+    config = {**dataclasses.asdict(Settings()), **(RunFolder(run[0]).config() if run else {})}
+    how: dict[str, Any] = {
+        "source_language": source_language,
+        "target_language": target_language,
+        "reverse": reverse,
+        "validation_fraction": validation_fraction,
+        "seed": seed,
+    }
+    how = {name: config[name] if value is None else value for name, value in how.items()}
     if source_file or target_file:
         if data or not (source_file and target_file):
             raise UserError("name either --data, or both --source-file and --target-file")
         pairs, name, split_name = read_pairs(source_file, target_file), source_file, "file"
-        target_language = target_language or _language_of(target_file)
+        language = target_language or _language_of(target_file) or how["target_language"]
     else:
-        pairs = load_pairs(
-            data,
-            [split],
-            source_language=source_language,
-            target_language=target_language,
-            reverse=reverse,
-            validation_fraction=validation_fraction,
-            seed=seed,
-        )[split]
+        pairs = load_pairs(data, [split], **how)[split]
+        language = how["target_language"]
         name, split_name = str(data), split
     if not source_file and (name == "sample" or pair_table.is_table(name)):
         sources, references = translation_inference.with_all_references(pairs)
     else:
         sources, references = _each_alone(pairs)
     opened = TranslationModel(model, run or [], alpha, beta)
-    figures = translation_inference.evaluate(opened, sources, references, target_language or "de", beam_size)
+    figures = translation_inference.evaluate(opened, sources, references, language or "de", beam_size)
     result = {"data": name, "split": split_name, **figures}
     if run:
         RunFolder(run[0]).keep_evaluation(result)

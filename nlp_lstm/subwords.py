@@ -6,9 +6,8 @@ NFKC, then the likeliest segmentation is found (Viterbi 1967).
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -70,7 +69,6 @@ class Subwords:
             spelling[1:] if piece.startswith(WORD_MARK) else spelling
             for piece, spelling in zip(self.pieces, self.spelling, strict=True)
         ]
-        self._processor: Any = None
 
     def __len__(self):
         return len(self.pieces)
@@ -148,11 +146,37 @@ class Subwords:
         text = self.normalize(text)
         if longest is not None:
             text = tf.strings.substr(text, 0, longest, unit="UTF8_CHAR")
+        return self._segmented(text, self._likeliest)
+
+    def sampled(self, text, alpha, seed):
+        r"""The ids of texts, as of `encode`, in segmentations that are drawn rather than the likeliest ones.
+
+        >>> subwords.sampled(tf.constant(["a man walks"]), alpha=0.3, seed=(0, 1))
+
+        Subword regularisation (Kudo 2018, eq. 8): in training each epoch sees words split in other ways. Segmentation
+        :math:`x` with the score :math:`\log P(x)` is drawn with probability
+
+        .. math:: P(x)^\alpha / \sum_{x'} P(x')^\alpha
+
+        The library draws likewise, but salts its draws in each process; these are settled by the seed and by where in
+        the batch a text stands.
+
+        Args:
+            text: string `(batch,)`.
+            alpha: a number from 0, which draws all segmentations alike; the larger, the likelier ones.
+            seed: two integers.
+        """
+        return self._segmented(self.normalize(text), lambda ending: self._drawn(ending, alpha, seed))
+
+    def _segmented(self, text, choose):
         points = tf.strings.unicode_decode(text, "UTF-8")
         lengths = tf.cast(points.row_lengths(), tf.int32)  # (B,)
         # One more, since no loop of TensorFlow gives a tensor of no steps.
         points = tf.pad(points.to_tensor(0), [[0, 0], [0, 1]])  # (B, T)
-        number, piece_length = self._viterbi(self.character_table.lookup(points))
+        ending = self._ending(self.character_table.lookup(points))  # (T, B, L)
+        piece_length = choose(ending)  # (T, B)
+        number = tf.transpose(tf.gather(ending, self.trie.longest - piece_length, batch_dims=2))  # (B, T)
+        piece_length = tf.transpose(piece_length)
         kept = _walk_back(piece_length, lengths)  # (B, T), true at the last character of a piece
         number, points = tf.boolean_mask(number, kept), tf.boolean_mask(points, kept)
         pieces = tf.reduce_sum(tf.cast(kept, tf.int32), axis=1)
@@ -168,26 +192,54 @@ class Subwords:
         row_lengths = tf.math.unsorted_segment_sum(width, row, tf.shape(kept)[0])
         return tf.RaggedTensor.from_row_lengths(ids, row_lengths, validate=False)
 
-    def _viterbi(self, symbols):
-        """The last piece, and its length, of the likeliest segmentation of each text up to each character."""
+    def _ending(self, symbols):
+        """The piece that ends at each character, for each length from the longest on, int32 `(time, batch, L)`."""
         unknown, none = len(self.pieces), len(self.pieces) + 1
-        scores, longest = tf.constant(self.scores), self.trie.longest
-        ending = []  # from the longest on, so from the earliest start
+        ending = []
         for length, found in reversed(list(enumerate(self.trie.prefixes(symbols), start=1))):
             found = tf.where(found >= 0, found, unknown if length == 1 else none)
             # Moved from where a piece begins to where it ends.
             time = tf.shape(found)[1]
             ending.append(tf.pad(found, [[0, 0], [length - 1, 0]], constant_values=none)[:, :time])
-        ending = tf.transpose(tf.stack(ending, axis=-1), [1, 0, 2])  # (T, B, L)
-        steps, rows = tf.shape(ending)[0], tf.shape(ending)[1]
-        lengths = tf.range(longest, 0, -1)
+        return tf.transpose(tf.stack(ending, axis=-1), [1, 0, 2])
 
-        def body(t, best, all_places):
+    def _likeliest(self, ending):
+        """How long the last piece of the likeliest segmentation up to each character is (Viterbi 1967)."""
+        scores, lengths = tf.constant(self.scores), tf.range(self.trie.longest, 0, -1)
+
+        def step(t, best):
             candidates = best + tf.gather(scores, ending[t])  # (B, L)
             highest = tf.reduce_max(candidates, axis=1, keepdims=True)
             # Of equals the library keeps the earliest start; argmax does not promise which it takes.
-            length = tf.reduce_max(tf.where(candidates == highest, lengths, 0), axis=1)
-            return t + 1, tf.concat([best[:, 1:], highest], axis=1), all_places.write(t, length)
+            return highest, tf.reduce_max(tf.where(candidates == highest, lengths, 0), axis=1)
+
+        return self._along(ending, step)
+
+    def _drawn(self, ending, alpha, seed):
+        """How long the last piece of a drawn segmentation up to each character is.
+
+        Forward filtering, backward sampling: given that a piece ends somewhere, its length depends on nothing behind
+        it. So it is drawn on the way forward, from all that the text up to there can be split into.
+        """
+        scores = tf.constant([*(self.scores[:-1] * np.float32(alpha)), -np.inf], tf.float32)  # the last is no piece
+        # The largest of log-weights with Gumbel noise is a draw by the weights.
+        uniform = tf.random.stateless_uniform(tf.shape(ending), seed, minval=np.finfo(np.float32).tiny)
+        noise = -tf.math.log(-tf.math.log(uniform))
+
+        def step(t, logits):
+            candidates = logits + tf.gather(scores, ending[t])  # (B, L)
+            drawn = tf.argmax(candidates + noise[t], axis=1, output_type=tf.int32)
+            return tf.reduce_logsumexp(candidates, axis=1, keepdims=True), self.trie.longest - drawn
+
+        return self._along(ending, step)
+
+    def _along(self, ending, step):
+        """Go along texts with a value for each of the last `L` places; gives the lengths that `step` chooses."""
+        steps, rows, longest = tf.shape(ending)[0], tf.shape(ending)[1], self.trie.longest
+
+        def body(t, values, all_lengths):
+            value, length = step(t, values)
+            return t + 1, tf.concat([values[:, 1:], value], axis=1), all_lengths.write(t, length)
 
         beginning = tf.concat([tf.fill([rows, longest - 1], -np.inf), tf.zeros([rows, 1])], axis=1)
         _, _, piece_length = tf.while_loop(
@@ -201,9 +253,7 @@ class Subwords:
             shape_invariants=(tf.TensorShape([]), tf.TensorShape([None, longest]), None),
             maximum_iterations=steps,
         )
-        piece_length = tf.ensure_shape(piece_length.stack(), [None, None])  # (T, B)
-        number = tf.gather(ending, longest - piece_length, batch_dims=2)
-        return tf.transpose(number), tf.transpose(piece_length)
+        return tf.ensure_shape(piece_length.stack(), [None, None])
 
     def decode(self, ids):
         """The text of ids `(batch, pieces)`, string `(batch,)`, in graph; the special ids are passed over."""
@@ -215,17 +265,6 @@ class Subwords:
     def spelled(self, ids):
         """Each id as the library spells its piece, padding as "", strings of the shape of `ids`, in graph."""
         return tf.gather(tf.constant(["", *self.pieces[1:]], tf.string), ids)
-
-    def sampled(self, texts: Sequence[str], alpha: float, seed: int) -> list[list[int]]:
-        """Ids of texts, outside the graph, each segmentation drawn with its probability to the power of `alpha`.
-
-        Subword regularisation (Kudo 2018, eq. 8): in training each epoch sees words split in other ways. The seed
-        settles what is drawn within a process alone: the library salts it with something of the process's own.
-        """
-        if self._processor is None:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.model)
-        sentencepiece.set_random_generator_seed(seed)
-        return self._processor.encode(list(texts), enable_sampling=True, alpha=alpha, nbest_size=-1, num_threads=1)
 
 
 def _character_trie(numbers):

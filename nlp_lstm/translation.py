@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -47,38 +48,37 @@ class Settings:
     "Number of subwords, with 256 for bytes: of both languages together, or of each."
     separate_subwords: bool = False
     "Let each language have subwords, and an embedding, of its own."
-    subword_sampling: float = 0.0
-    "Draw how words are split in training, by probabilities to this power (less is more daring); 0 never to. What is \
-drawn is another in each process, so such a run cannot be repeated exactly."
+    subword_sampling: float = 0.3
+    "Draw how words are split in training, by probabilities to this power (less is more daring); 0 never to."
     longest: int = 128
     "Training leaves out pairs with more subwords on either side."
     embedding_size: int = 256
     "Width of the embedding, which source, target and output share."
-    encoder_units: int = 256
+    encoder_units: int = 224
     "Width of each direction of the encoder."
     encoder_layers: int = 1
     "Number of bidirectional LSTMs on top of one another."
-    decoder_units: int = 384
+    decoder_units: int = 320
     "Width of the decoder's LSTM."
     attention: Attention = "dot"
     "How a state of the decoder is held against those of the encoder."
-    attention_size: int = 256
+    attention_size: int = 160
     "Width in which they are."
-    embedding_dropout: float = 0.3
+    embedding_dropout: float = 0.2
     "Rate at which embedding features are dropped, the same ones in the whole sentence."
     memory_dropout: float = 0.3
     "Rate at which features of the encoder's states are dropped."
     output_dropout: float = 0.4
     "Rate at which features are dropped before the guess."
-    recurrent_kernel_dropout: float = 0.2
+    recurrent_kernel_dropout: float = 0.1
     "Rate at which recurrent weights are dropped (DropConnect)."
     label_smoothing: float = 0.1
     "Share of a guess that is to be spread over all subwords."
-    epochs: int = 30
+    epochs: int = 26
     "Passes over the pairs, at the most."
     patience: int = 8
     "Stop after so many epochs without a better validation BLEU."
-    tokens_per_batch: int = 2048
+    tokens_per_batch: int = 1536
     "Source subwords in a batch, padding counted in."
     learning_rate: float = 0.002
     "Adam's highest rate."
@@ -110,7 +110,7 @@ _RANGES: list[Range] = [
         lambda value: 0 <= value < 1,
         "at least 0 and less than 1",
     ),
-    ("subword_sampling", lambda value: 0 <= value < math.inf, "a finite number, at least 0"),
+    ("subword_sampling", lambda value: 0 <= value <= 1000, "0 to 1000"),
     ("learning_rate clip_norm", lambda value: 0 < value < math.inf, "a finite number above 0"),
     ("final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
 ]
@@ -233,20 +233,40 @@ def _load(run: RunFolder) -> Vocabularies:
 
 def id_pairs(vocabularies: Vocabularies, pairs: Pairs) -> list[IdPair]:
     """The ids of pairs, each side in its likeliest segmentation."""
+    graphs = [tf.function(side.encode, input_signature=[_TEXTS], autograph=False) for side in vocabularies]
+    return _in_batches(graphs, pairs)
+
+
+def drawn_id_pairs(vocabularies: Vocabularies, alpha: float) -> Callable[[Pairs, Sequence[int]], list[IdPair]]:
+    """What gives the ids of pairs, each side in a segmentation that is drawn, by a seed of integers."""
+
+    def graph(side):
+        seed = tf.TensorSpec([2], tf.int32)
+        return tf.function(
+            lambda texts, seed: side.sampled(texts, alpha, seed), input_signature=[_TEXTS, seed], autograph=False
+        )
+
+    graphs = [graph(side) for side in vocabularies]
+
+    def draw(pairs, seed):
+        seeds = [np.random.default_rng([*seed, side]) for side in range(len(graphs))]
+        each = [
+            lambda texts, graph=graph, rng=rng: graph(texts, rng.integers(2**31, size=2, dtype=np.int32))
+            for graph, rng in zip(graphs, seeds, strict=True)
+        ]
+        return _in_batches(each, pairs)
+
+    return draw
+
+
+_TEXTS = tf.TensorSpec([None], tf.string)
+
+
+def _in_batches(graphs, pairs: Pairs) -> list[IdPair]:
     sides = []
-    for subwords, texts in zip(vocabularies, pairs, strict=True):
-        encode = tf.function(subwords.encode, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    for graph, texts in zip(graphs, pairs, strict=True):
         batches = (texts[start : start + 512] for start in range(0, len(texts), 512))
-        sides.append([row for batch in batches for row in encode(tf.constant(batch, tf.string)).to_list()])
-    return [IdPair(*ids) for ids in zip(*sides, strict=True)]
-
-
-def _sampled_pairs(vocabularies: Vocabularies, pairs: Pairs, settings: Settings, epoch: int) -> list[IdPair]:
-    seeds = np.random.SeedSequence((settings.seed, epoch)).generate_state(2).tolist()
-    sides = [
-        subwords.sampled(texts, settings.subword_sampling, seed)
-        for subwords, texts, seed in zip(vocabularies, pairs, seeds, strict=True)
-    ]
+        sides.append([row for batch in batches for row in graph(tf.constant(batch, tf.string)).to_list()])
     return [IdPair(*ids) for ids in zip(*sides, strict=True)]
 
 
@@ -262,9 +282,10 @@ def _train(
     validation = pairs["validation"]
     references = [[target] for target in validation.target]
 
+    draw = drawn_id_pairs(vocabularies, settings.subword_sampling) if settings.subword_sampling else None
+
     def batches(epoch):
-        sampled = settings.subword_sampling > 0
-        found = _sampled_pairs(vocabularies, pairs["train"], settings, epoch) if sampled else ids["train"]
+        found = draw(pairs["train"], (settings.seed, epoch)) if draw else ids["train"]
         return _batches(found, settings, (settings.seed, epoch))
 
     steps = 0

@@ -210,18 +210,10 @@ class ExportedTranslation:
         return export.load(self.base).signatures
 
     def inputs(self, texts: list[bytes]) -> dict:
-        """For each signature; no two rows that follow one another have the same beam."""
-        import numpy as np
-        from rest_requests import strings
+        """For each signature."""
+        from rest_requests import translation_inputs
 
-        beam_sizes = np.arange(len(texts), dtype=np.int32) * 7 % 20 - 1
-        of_texts = {"text": strings(texts)}
-        return {
-            "serving_default": of_texts,
-            "n_best": {**of_texts, "beam_size": beam_sizes},
-            "explain": of_texts,
-            "encode": of_texts,
-        }
+        return translation_inputs(texts)
 
 
 SENTENCES = (
@@ -333,6 +325,7 @@ def trained_translation(tmp_path_factory) -> TrainedTranslation:
     settings = Settings(
         seed=3,
         subwords=300,
+        subword_sampling=0.0,
         longest=12,
         embedding_size=16,
         encoder_units=8,

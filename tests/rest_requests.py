@@ -53,6 +53,18 @@ def char_lm_inputs(texts, state_names, units):
     }
 
 
+def translation_inputs(texts):
+    """`{signature: {input: array}}` for a batch of texts; no two rows that follow one another have the same beam."""
+    of_texts = {"text": strings(texts)}
+    beam_sizes = np.arange(len(texts), dtype=np.int32) * 7 % 20 - 1
+    return {
+        "serving_default": of_texts,
+        "n_best": {**of_texts, "beam_size": beam_sizes},
+        "explain": of_texts,
+        "encode": of_texts,
+    }
+
+
 def rest_answer(function, body):
     """What TensorFlow Serving's REST interface makes of a request in row form, and the outputs it was made of."""
     instances = json.loads(body)["instances"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from rest_requests import char_lm_inputs, sentiment_inputs, strings
+from rest_requests import char_lm_inputs, sentiment_inputs, strings, translation_inputs
 from saved_model_in_fresh_process import FORBIDDEN, run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
@@ -26,7 +26,7 @@ from nlp_lstm.errors import UserError
 
 TESTS = Path(__file__).parent
 SHIPPED = TESTS.parent / "saved_models"
-LARGEST = {"sentiment": 12_000_000, "char_lm": 16_000_000}  # bytes of a version that ships
+LARGEST = {"sentiment": 12_000_000, "char_lm": 16_000_000, "translation": 16_000_000}  # bytes of a version that ships
 
 
 class Lengths(tf.Module):
@@ -582,6 +582,8 @@ def some_inputs(version, signatures, texts):
     """Inputs for every signature of a version that ships."""
     if version.parent.name == "sentiment":
         return sentiment_inputs(texts)
+    if version.parent.name == "translation":
+        return translation_inputs(texts)
     specs = signatures["step"].structured_input_signature[1]
     state = [name for name in specs if name != "char"]
     return char_lm_inputs(texts, state, specs[state[0]].shape[1])
@@ -639,3 +641,13 @@ def test_a_shipped_character_model_knows_english_from_its_letters(version):
     texts = signatures["serving_default"](prompt=tf.constant(["ROMEO:", ""]))["text"].numpy()
     assert texts[0].startswith(b"ROMEO:")
     assert len(texts[0].decode("utf-8")) == len("ROMEO:") + len(texts[1].decode("utf-8")) > 200
+
+
+@pytest.mark.parametrize("version", shipped("translation"))
+def test_a_shipped_translator_knows_words(version):
+    signatures = export.load(version).signatures
+    words = {"A man is riding a bike.": ("Mann", "Fahrrad"), "Two dogs run on the beach.": ("Zwei", "Hunde", "Strand")}
+    answer = signatures["serving_default"](text=tf.constant([*words, ""]))["translation"].numpy()
+    for translation, expected in zip(answer.tolist(), [*words.values(), ()], strict=True):
+        assert all(word.encode() in translation for word in expected), translation
+    assert answer[-1] == b""

@@ -548,12 +548,16 @@ def test_what_the_library_does_not_take_is_refused(sample, damage):
 # Sampling
 
 
+def sampled(trained, batch, alpha, seed):
+    return trained.subwords.sampled(tf.constant(batch, tf.string), alpha, (seed, 0)).to_list()
+
+
 def test_samples_depend_on_the_seed_alone(sample):
     sentences = sample_sentences("validation", "test")
-    first = sample.subwords.sampled(sentences, 0.2, 1)
-    other = sample.subwords.sampled(sentences, 0.2, 2)
-    assert sample.subwords.sampled(sentences, 0.2, 1) == first
-    assert Subwords(sample.subwords.model).sampled(sentences, 0.2, 1) == first
+    first = sampled(sample, sentences, 0.2, 1)
+    other = sampled(sample, sentences, 0.2, 2)
+    assert sampled(sample, sentences, 0.2, 1) == first
+    assert sampled(Trained.of(Subwords(sample.subwords.model)), sentences, 0.2, 1) == first
     assert sum(map(list.__ne__, first, other)) > len(sentences) // 2
     assert sum(map(list.__ne__, first, sample.ids(sentences))) > len(sentences) // 2
 
@@ -561,7 +565,7 @@ def test_samples_depend_on_the_seed_alone(sample):
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 1.0])
 def test_every_sample_is_the_same_text(sample, alpha):
     batch = [*sample_sentences("test"), "ﬁne  映画 ▁ e\u0301", "", "x" * 50]
-    rows = sample.subwords.sampled(batch, alpha, 5)
+    rows = sampled(sample, batch, alpha, 5)
     likeliest = sample.ids(batch)
     assert sample.text(rows) == sample.text(likeliest)
     assert rows != likeliest
@@ -570,11 +574,11 @@ def test_every_sample_is_the_same_text(sample, alpha):
 
 def test_a_large_power_leaves_the_likeliest_segmentation(sample):
     sentences = sample_sentences(*SPLITS)
-    assert sample.subwords.sampled(sentences, 1e4, 3) == sample.ids(sentences)
+    assert sampled(sample, sentences, 1e4, 3) == sample.ids(sentences)
 
 
 def test_no_texts_have_no_samples(sample):
-    assert sample.subwords.sampled([], 0.1, 0) == []
+    assert sampled(sample, [], 0.1, 0) == []
 
 
 def segmentations(text, scores):
@@ -596,7 +600,7 @@ def test_samples_have_the_probabilities_of_the_model_to_a_power(sample, alpha):
     text, draws = "kochen", 8_000
     weights = {rest: np.exp(alpha * score) for rest, score in segmentations(f"▁{text}", own).items()}
     assert len(weights) > 4
-    rows = sample.subwords.sampled([text] * draws, alpha, 7)
+    rows = sampled(sample, [text] * draws, alpha, 7)
     counts = Counter(tuple(pieces[number] for number in row) for row in rows)
     assert counts.keys() <= weights.keys()
     for segmentation, weight in weights.items():

@@ -95,7 +95,7 @@ class TestSettings:
                 (-0.1, 1.0, math.nan),
                 "at least 0 and less than 1",
             ),
-            ("subword_sampling", (-0.1, math.inf, math.nan), "a finite number, at least 0"),
+            ("subword_sampling", (-0.1, 1000.1, math.nan), "0 to 1000"),
             ("learning_rate clip_norm", (0.0, -1.0, math.inf, math.nan), "a finite number above 0"),
             ("final_rate_share", (-0.1, 1.1, math.nan), "0 to 1"),
         ],
@@ -116,7 +116,7 @@ class TestSettings:
 
     def test_the_edges_are_taken(self):
         Settings(seed=0, subwords=261, longest=2, validation_fraction=1e-9, subword_sampling=0.0, final_rate_share=0.0)
-        Settings(seed=2**31 - 1, subwords=100_000, longest=256, validation_fraction=0.499, subword_sampling=1e30)
+        Settings(seed=2**31 - 1, subwords=100_000, longest=256, validation_fraction=0.499, subword_sampling=1000.0)
         Settings(epochs=1, patience=1, tokens_per_batch=1, averaging=0.0, learning_rate=1e-30, final_rate_share=1)
         smallest = dict.fromkeys(("embedding_size", "encoder_units", "decoder_units", "attention_size"), 1)
         Settings(encoder_layers=1, label_smoothing=0.0, output_dropout=0.999, **smallest)

@@ -189,6 +189,18 @@ class TestVerbs:
         assert [row["sentences"] for row in found["bleu_by_length"]] == [0, 12, 0, 0, 0, 0]
         assert json.loads((run / "evaluation-validation.json").read_text()) == found
 
+    def test_a_run_is_judged_on_what_it_was_not_trained_on(self, run, data, judged, tmp_path):
+        """Without a flag the cut between training and validation is the run's own, not the default."""
+        shutil.copytree(run, tmp_path / "run")
+        found = call("evaluate", "--run", tmp_path / "run", "--data", data, "--json").object
+        config = json.loads((run / "config.json").read_text())
+        how = {name: config[name] for name in ("seed", "validation_fraction")}
+        assert config["seed"] != Settings.seed
+        assert found["sentences"] == len(load_pairs(str(data), ["validation"], **how)["validation"].source)
+        named = [value for name in how for value in (f"--{name.replace('_', '-')}", how[name])]
+        again = call("evaluate", "--run", tmp_path / "run", "--data", data, *named, "--json").object
+        assert found["bleu"] == again["bleu"] and found["sentences"] != judged.object["sentences"]
+
     def test_export(self, exported, judged):
         base, result = exported
         assert result.object == {"version": str(base / "1")}
