@@ -21,7 +21,7 @@ from nlp_lstm.char_lm_inference import CharLm, Generation
 from nlp_lstm.char_lm_looking import GATES, UnitRows, rows_to_show
 from nlp_lstm.char_lm_writing import Writer
 from nlp_lstm.text_properties import PropertyName, properties_of
-from nlp_lstm.training import RunFolder
+from nlp_lstm.training import RunFolder, as_started
 
 SHIPPED = cli.SHIPPED_MODELS / "char_lm"
 
@@ -55,8 +55,8 @@ def evaluate(
     split: Literal["train", "validation", "test"] = "validation",
     model: Path = SHIPPED,
     run: Path | None = None,
-    line_mode: bool = False,
-    validation_fraction: float = 0.1,
+    line_mode: bool | None = None,
+    validation_fraction: float | None = None,
     dynamic: bool = False,
     json: bool = False,
 ) -> None:
@@ -73,22 +73,16 @@ def evaluate(
     run
         Judge this training run instead, and keep the figures in it for the model card.
     line_mode
-        As for `train`.
+        As for `train`; where it is not named, as of --run.
     validation_fraction
-        As for `train`.
+        Likewise.
     dynamic
         Also let the model learn from the text as it goes, which is another figure; needs --run.
     json
         Print one JSON object.
     """
-    result = char_lm_inference.evaluate(
-        CharLm(model, run),
-        data,
-        split,
-        line_mode=line_mode,
-        validation_fraction=validation_fraction,
-        dynamic=dynamic,
-    )
+    how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction)
+    result = char_lm_inference.evaluate(CharLm(model, run), data, split, **how, dynamic=dynamic)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
     if json:

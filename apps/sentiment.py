@@ -15,7 +15,7 @@ cli.import_tensorflow_quietly()
 from nlp_lstm import gates, sentiment_inference
 from nlp_lstm.sentiment import Settings
 from nlp_lstm.sentiment import train as train_run
-from nlp_lstm.training import RunFolder
+from nlp_lstm.training import RunFolder, as_started
 
 SHIPPED = cli.SHIPPED_MODELS / "sentiment"
 
@@ -48,7 +48,8 @@ def evaluate(
     split: datasets.Split = "test",
     model: Path = SHIPPED,
     run: Path | None = None,
-    seed: int = 0,
+    validation_fraction: float | None = None,
+    seed: int | None = None,
     plots: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -64,15 +65,18 @@ def evaluate(
         A SavedModel, or a folder of versions of which the latest counts.
     run
         Judge this training run instead, and keep the figures in it for the model card.
+    validation_fraction
+        As for `train`; where it is not named, as of --run.
     seed
-        Of the cut of validation data from train; the run's seed.
+        Likewise.
     plots
         Folder for confusion.png and reliability.png.
     json
         Print one JSON object.
     """
     signature = sentiment_inference.open_signature(model, run)
-    result = sentiment_inference.evaluate(signature, data, split, seed, plots)
+    how = as_started(run, Settings(), validation_fraction=validation_fraction, seed=seed)
+    result = sentiment_inference.evaluate(signature, data, split, plots=plots, **how)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
     if json:

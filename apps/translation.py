@@ -1,9 +1,8 @@
 """Translation: train on sentence pairs, judge, translate, look inside and export."""
 
-import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -16,7 +15,7 @@ cli.import_tensorflow_quietly()
 from nlp_lstm import attention_map, translation_inference
 from nlp_lstm.datasets import pair_table
 from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
-from nlp_lstm.training import RunFolder
+from nlp_lstm.training import RunFolder, as_started
 from nlp_lstm.translation import Settings
 from nlp_lstm.translation import train as train_run
 from nlp_lstm.translation_inference import TranslationModel
@@ -110,15 +109,15 @@ def evaluate(
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
     _check_beam(beam_size)
-    config = {**dataclasses.asdict(Settings()), **(RunFolder(run[0]).config() if run else {})}
-    how: dict[str, Any] = {
-        "source_language": source_language,
-        "target_language": target_language,
-        "reverse": reverse,
-        "validation_fraction": validation_fraction,
-        "seed": seed,
-    }
-    how = {name: config[name] if value is None else value for name, value in how.items()}
+    how = as_started(
+        run[0] if run else None,
+        Settings(),
+        source_language=source_language,
+        target_language=target_language,
+        reverse=reverse,
+        validation_fraction=validation_fraction,
+        seed=seed,
+    )
     if source_file or target_file:
         if data or not (source_file and target_file):
             raise UserError("name either --data, or both --source-file and --target-file")

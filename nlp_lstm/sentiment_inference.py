@@ -64,9 +64,16 @@ def explain(signature: Signature, text: bytes) -> dict[str, Any]:
     return answer
 
 
-def evaluate(signature: Signature, source: str, split: datasets.Split, seed: int, plots: Path | None) -> dict[str, Any]:
+def evaluate(
+    signature: Signature,
+    source: str,
+    split: datasets.Split,
+    seed: int,
+    plots: Path | None,
+    validation_fraction: float = Settings.validation_fraction,
+) -> dict[str, Any]:
     """Judge a model on a split of a source: `nlp_lstm.metrics.binary_classification` and the throughput."""
-    records = datasets.load(source, [split], seed=seed)[split]
+    records = datasets.load(source, [split], validation_fraction=validation_fraction, seed=seed)[split]
     texts = [record.text.encode("utf-8") for record in records]
     labels = [record.label for record in records if record.label is not None]
     if len(labels) < max(1, len(texts)):

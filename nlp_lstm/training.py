@@ -113,6 +113,26 @@ def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[di
         ) from None
 
 
+def as_started(run: Path | None, defaults: Any, **given: Any) -> dict[str, Any]:
+    """Settings of a verb that looks at a run: as given, else as the run was started with, else the defaults.
+
+    >>> as_started(Path("runs/imdb"), Settings(), seed=None, validation_fraction=0.2)
+    {'seed': 7, 'validation_fraction': 0.2}
+
+    So a run whose validation data was cut off in a way of its own is judged on what it was not trained on.
+
+    Args:
+        run: the run's folder; None for none, such as where an exported model is looked at.
+        defaults: the app's settings, a dataclass instance.
+        given: settings by name, None for what was not given.
+
+    Raises:
+        UserError: if the folder holds no run.
+    """
+    config = {**dataclasses.asdict(defaults), **(RunFolder(run).config() if run else {})}
+    return {name: config[name] if value is None else value for name, value in given.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """A part of training with one objective.

@@ -196,7 +196,7 @@ def test_kept_figures_read_back_and_a_failure_keeps_the_old_ones(tmp_path, monke
     ]
 
 
-def test_a_split_is_read_with_the_seed(monkeypatch):
+def test_a_split_is_cut_as_asked(monkeypatch):
     asked = []
 
     def load(source, splits, **options):
@@ -204,5 +204,5 @@ def test_a_split_is_read_with_the_seed(monkeypatch):
         return {splits[0]: [LabelledText("film", 0, "a"), LabelledText("a longer film", 1, "b")]}
 
     monkeypatch.setattr("nlp_lstm.datasets.load", load)
-    assert sentiment_inference.evaluate(LengthScores(), "mine", "validation", 7, None)["roc_auc"] == 1.0
-    assert asked == [("mine", ["validation"], {"seed": 7})]
+    assert sentiment_inference.evaluate(LengthScores(), "mine", "validation", 7, None, 0.3)["roc_auc"] == 1.0
+    assert asked == [("mine", ["validation"], {"seed": 7, "validation_fraction": 0.3})]

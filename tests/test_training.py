@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_lstm import training
+from nlp_lstm import char_lm, training
 from nlp_lstm.errors import UserError
-from nlp_lstm.training import RunFolder, Stage, adam, mean_of_outputs, reseed, train_stage
+from nlp_lstm.training import RunFolder, Stage, adam, as_started, mean_of_outputs, reseed, train_stage
 
 TIMES = ("seconds", "cpu_seconds")
 
@@ -687,3 +687,21 @@ class TestFigures:
         np.testing.assert_allclose([row["again"] for row in rows], [row["val_loss"] for row in rows], rtol=1e-4)
         trained = [task.validation_loss(weights) for weights in task.recording.weights[3::4]]
         assert np.abs(np.subtract([row["again"] for row in rows], trained)).min() > 1e-3
+
+
+def test_a_verb_takes_what_was_given_then_what_the_run_has_then_the_default(tmp_path):
+    defaults = char_lm.Settings()
+    run = RunFolder(tmp_path / "run")
+    run.start({"task": "char_lm", "line_mode": True, "validation_fraction": 0.2})
+
+    def asked(path, **given):
+        return as_started(path, defaults, **{"line_mode": None, "validation_fraction": None, "seed": None, **given})
+
+    assert asked(run.path) == {"line_mode": True, "validation_fraction": 0.2, "seed": defaults.seed}
+    assert asked(run.path, line_mode=False, validation_fraction=0.3, seed=9) == {
+        **{"line_mode": False, "validation_fraction": 0.3, "seed": 9}
+    }
+    own = {name: getattr(defaults, name) for name in ("line_mode", "validation_fraction", "seed")}
+    assert asked(None) == own
+    with pytest.raises(UserError, match="is no training run"):
+        asked(tmp_path / "none")

@@ -144,7 +144,7 @@ def run(trained):
 
 @pytest.fixture(scope="module")
 def judged(run):
-    return call("evaluate", "--run", run, "--data", "sample", "--seed", "5", "--plots", run / "plots", "--json")
+    return call("evaluate", "--run", run, "--data", "sample", "--plots", run / "plots", "--json")
 
 
 @pytest.fixture(scope="module")

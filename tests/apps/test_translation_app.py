@@ -301,9 +301,9 @@ class TestEvaluate:
                 return [[translation_inference.Translation(text.decode(), -1.0)] for text in texts]
 
         monkeypatch.setattr(apps.translation, "TranslationModel", Recorded)
-        monkeypatch.setattr(
-            apps.translation.RunFolder, "keep_evaluation", lambda run, result: kept.append((run.path, result))
-        )
+        folder = apps.translation.RunFolder
+        monkeypatch.setattr(folder, "keep_evaluation", lambda run, result: kept.append((run.path, result)))
+        monkeypatch.setattr(folder, "config", lambda run: {})
         source, target = files
         command = ["evaluate", "--run", "one", "--run", "two", "--source-file", source, "--target-file", target]
         found = call(*command, "--length-penalty", "0.5", "--coverage-penalty", "0.25", "--json").object
