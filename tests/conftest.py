@@ -359,3 +359,33 @@ def trained_translation(tmp_path_factory) -> TrainedTranslation:
         patched.setattr(training, "write_events", copy_first)
         train(str(data), training.RunFolder(run), settings)
     return TrainedTranslation(run, stopped, data, settings, told.getvalue())
+
+
+@pytest.fixture(scope="session")
+def loader(tmp_path_factory, worker_id) -> Path:
+    """The C++ program around the loader that TensorFlow Serving uses; the TensorFlow wheel carries what it needs."""
+    import fcntl
+    import subprocess
+
+    import tensorflow as tf
+
+    if shutil.which("g++") is None:
+        pytest.skip("there is no g++ to build the C++ loader")
+    own = tmp_path_factory.getbasetemp()
+    # It takes long to build: the first worker does it for all.
+    folder = own if worker_id == "master" else own.parent
+    program, built = folder / "saved_model_loader", folder / "saved_model_loader.built"
+    with open(folder / "saved_model_loader.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            library = tf.sysconfig.get_lib()
+            command = [
+                *("g++", "-O0", "-w", "-std=c++17", *tf.sysconfig.get_compile_flags()),
+                *(str(Path(__file__).parent / "saved_model_loader.cc"), "-o", str(program)),
+                *("-Wl,--no-as-needed", f"-L{library}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"),
+                f"-Wl,-rpath,{library}",
+            ]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-5000:]
+            built.touch()
+    return program

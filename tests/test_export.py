@@ -492,24 +492,6 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(exporte
         assert_same_answers(answers, run_signatures(exported.serving.signatures, inputs), 1e-6)
 
 
-@pytest.fixture(scope="module")
-def loader(tmp_path_factory):
-    """The C++ program around the loader that TensorFlow Serving uses; the TensorFlow wheel carries what it needs."""
-    if shutil.which("g++") is None:
-        pytest.skip("there is no g++ to build the C++ loader")
-    program = tmp_path_factory.mktemp("loader") / "saved_model_loader"
-    library = tf.sysconfig.get_lib()
-    command = [
-        *("g++", "-O1", "-w", "-std=c++17", *tf.sysconfig.get_compile_flags()),
-        *(str(TESTS / "saved_model_loader.cc"), "-o", str(program)),
-        *("-Wl,--no-as-needed", f"-L{library}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"),
-        f"-Wl,-rpath,{library}",
-    ]
-    built = subprocess.run(command, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr[-5000:]
-    return program
-
-
 def in_bytes(inputs):
     """The inputs of signatures as the C++ program reads them."""
     number = struct.Struct("<I").pack

@@ -231,16 +231,6 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(
         test_export.assert_same_answers(answers, run_signatures(app.signatures, inputs), 1e-5)
 
 
-built_loader = test_export.loader
-
-
-@pytest.fixture(scope="module")
-def loader(request, tmp_path_factory):
-    """The C++ program of `test_export.py`, which has built it already where its tests ran before."""
-    found = sorted(tmp_path_factory.getbasetemp().glob("loader*/saved_model_loader"))
-    return found[0] if found else request.getfixturevalue("built_loader")
-
-
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(
     loader, exported_translation, difficult_texts, tmp_path
 ):
