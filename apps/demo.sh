@@ -46,3 +46,18 @@ say "What its units do"
 "$PYTHON" apps/char_lm.py explain --file "$out/text.txt" --follow line_position --count 3 --html "$out/activity.html"
 cp "$out/activity.html" build/activity.html
 echo "page: build/activity.html"
+
+say "A translator of some hundred sentences: train, export, translate; far too few to translate well"
+"$PYTHON" apps/translation.py train --data sample --run "$out/translation_run" --subwords 500 --embedding-size 48 \
+    --encoder-units 32 --decoder-units 48 --attention-size 32 --epochs 6 --tokens-per-batch 512 --averaging 0.9 \
+    --learning-rate 0.01 --subword-sampling 0
+"$PYTHON" apps/translation.py export --run "$out/translation_run" --to "$out/saved_models/translation"
+"$PYTHON" apps/translation.py evaluate --model "$out/saved_models/translation" --data sample --split test --json
+
+say "The shipped one, trained on 29,000 captions"
+"$PYTHON" apps/translation.py translate "A man is riding a bike." "Two dogs are playing in the snow." --n-best 2
+
+say "What it looked at"
+"$PYTHON" apps/translation.py explain "A man is riding a bike." --html "$out/attention.html"
+cp "$out/attention.html" build/attention.html
+echo "page: build/attention.html"

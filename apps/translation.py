@@ -198,7 +198,7 @@ def translate(
     beam_size
         Translations under way at once; 1 is greedy.
     n_best
-        Print so many translations of each text, each behind the number of the text and its score.
+        Print so many different translations of each text, each behind the number of the text and its score.
     model
         A SavedModel, or a folder of versions of which the latest counts.
     run

@@ -65,10 +65,11 @@ def sentences_of(path):
 
 
 def keras_model(folder, saved):
-    """The translator that a SavedModel holds, by the settings on its model card."""
+    """The translator that a SavedModel holds, and its length and coverage penalty, by its model card."""
     from nlp_lstm.translation import Settings, Vocabularies, build_model
 
     card = (folder / "assets.extra" / "model_card.md").read_text(encoding="utf-8")
+    penalties = [float(value) for value in re.findall(r"^- (?:length|coverage) penalty: (.*)$", card, re.MULTILINE)]
     given = dict(re.findall(r"^- `(\w+)`: (.*)$", card, flags=re.MULTILINE))
     kinds = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
     settings = Settings(
@@ -82,13 +83,13 @@ def keras_model(folder, saved):
     model = build_model(settings, Vocabularies(*2 * [range(settings.subwords)]))
     for weight, variable in zip(model.weights, variables, strict=True):
         weight.assign(variable)
-    return model
+    return model, *penalties
 
 
 class Loop:
     """Beam search as a Python loop over two Keras models, an encoder and a step, as tutorials write it."""
 
-    def __init__(self, translator):
+    def __init__(self, translator, alpha, beta):
         import keras
         from keras import ops
 
@@ -102,15 +103,18 @@ class Loop:
         class Step(keras.Model):
             def call(self, inputs):
                 ids, hidden, cell, attended, *memory = inputs
-                log_probs, state, _ = translator.step(ids, DecoderState(hidden, cell, attended), Memory(*memory))
-                return (ops.convert_to_tensor(log_probs), *state)
+                log_probs, state, attention = translator.step(
+                    ids, DecoderState(hidden, cell, attended), Memory(*memory)
+                )
+                return (ops.convert_to_tensor(log_probs), attention, *state)
 
         self.encoder, self.step = Encoder(), Step()
+        self.alpha, self.beta = alpha, beta
 
     def scores(self, source):
         """The score of the best translation of each row of source ids `(batch, S)`."""
         from nlp_lstm.subwords import BEGINNING, END, PADDING, UNKNOWN
-        from nlp_lstm.translation_serving import DEFAULT_ALPHA, LONGEST_TRANSLATION
+        from nlp_lstm.translation_serving import LONGEST_TRANSLATION
 
         rows = len(source)
         *memory, hidden, cell, attended = self.encoder.predict_on_batch(source)
@@ -121,10 +125,13 @@ class Loop:
         texts = [[[] for _ in range(BEAM)] for _ in range(rows)]
         done = [[] for _ in range(rows)]
         never = [PADDING, UNKNOWN, BEGINNING]
+        coverage = np.zeros((rows, BEAM, source.shape[1]))
         for t in range(longest.max()):
-            log_probs, *state = self.step.predict_on_batch((ids.reshape(-1), *state, *memory))
+            log_probs, attention, *state = self.step.predict_on_batch((ids.reshape(-1), *state, *memory))
             log_probs = log_probs.reshape(rows, BEAM, -1).astype(np.float64)
             log_probs[..., never] = -np.inf
+            coverage += attention
+            looked_at = np.where(source[:, None] != PADDING, np.log(np.clip(coverage, 1e-6, 1.0)), 0.0).sum(axis=2)
             last = t + 1 >= longest
             log_probs[last] = np.where(np.arange(log_probs.shape[2]) == END, log_probs[last], -np.inf)
             extended = (scores[..., None] + log_probs).reshape(rows, -1)
@@ -134,7 +141,8 @@ class Loop:
                 parents, symbols = np.divmod(order, log_probs.shape[2])
                 for rank, (parent, symbol) in enumerate(zip(parents, symbols, strict=True)):
                     if symbol == END and rank < BEAM and len(done[row]) < BEAM and extended[row, order[rank]] > -np.inf:
-                        score = extended[row, order[rank]] / ((5 + t + 1) / 6) ** DEFAULT_ALPHA
+                        score = extended[row, order[rank]] / ((5 + t + 1) / 6) ** self.alpha
+                        score += self.beta * looked_at[row, parent]
                         done[row].append((score, [*texts[row][parent], END]))
                 kept = [rank for rank in range(len(order)) if symbols[rank] != END][:BEAM]
                 places[row] = parents[kept]
@@ -142,6 +150,7 @@ class Loop:
                 texts[row] = [[*texts[row][parents[rank]], symbols[rank]] for rank in kept]
             flat = (places + BEAM * np.arange(rows)[:, None]).reshape(-1)
             state = [part[flat] for part in state]
+            coverage = np.take_along_axis(coverage, places[..., None], axis=1)
             if all(len(found) >= BEAM for found in done):
                 break
         return np.array([max(found)[0] for found in done])
@@ -174,7 +183,7 @@ def main():
     n_best, encode = saved.signatures["n_best"], saved.signatures["encode"]
     sentences = sorted(sentences_of(arguments.source_file), key=len)
     looped = sentences[:: max(1, len(sentences) // LOOPED)][:LOOPED]
-    loop = Loop(keras_model(folder, saved))
+    loop = Loop(*keras_model(folder, saved))
 
     def in_graph(texts, rows):
         batches = [tf.constant(texts[start : start + rows]) for start in range(0, len(texts), rows)]

@@ -102,13 +102,15 @@ class TranslationServing(tf.Module):
 
         Returns:
             `translations`: string `(batch, LARGEST_BEAM)`, the best first, and `scores` float32, the same; behind a
-            row's last translation "" and `NO_SCORE`.
+            row's last translation "" and `NO_SCORE`. They are different texts, and fewer than `beam_size` where the
+            search found a text in several segmentations, of which the best counts.
         """
         source = self._source(text)
         found = self._search(source, tf.clip_by_value(beam_size, 1, LARGEST_BEAM))
         missing = [[0, 0], [0, LARGEST_BEAM - tf.shape(found.scores)[1]]]
-        translations = tf.pad(self._told(found.ids), missing, constant_values="")
-        scores = tf.pad(found.scores, missing, constant_values=NO_SCORE)
+        translations, scores = _different(self._told(found.ids), found.scores)
+        translations = tf.pad(translations, missing, constant_values="")
+        scores = tf.pad(scores, missing, constant_values=NO_SCORE)
         return {
             "translations": tf.ensure_shape(translations, [None, LARGEST_BEAM]),
             "scores": tf.ensure_shape(scores, [None, LARGEST_BEAM]),
@@ -244,3 +246,13 @@ class TranslationServing(tf.Module):
         text = self.subwords.decode(tf.reshape(ids, [rows * beams, steps]))
         text = tf.strings.regex_replace(text, r"[\p{Cc}\p{Zl}\p{Zp}]", " ")
         return tf.reshape(text, [rows, beams])
+
+
+def _different(texts, scores):
+    """Each text of a row `(batch, found)` where it stands first, and what is left moved up."""
+    places = tf.range(tf.shape(texts)[1])
+    is_same_before = (texts[:, :, None] == texts[:, None, :]) & (places[:, None] > places)  # (B, text, text before)
+    is_again = tf.reduce_any(is_same_before, axis=2)
+    order = tf.argsort(tf.cast(is_again, tf.int32), axis=1, stable=True)
+    texts, scores = tf.where(is_again, "", texts), tf.where(is_again, NO_SCORE, scores)
+    return tf.gather(texts, order, batch_dims=1), tf.gather(scores, order, batch_dims=1)

@@ -461,10 +461,36 @@ def test_n_best_are_sorted_and_as_many_as_asked_for(app):
         assert np.all(found["translations"][~there] == b"")
         assert np.all(found["scores"][~there] == np.float32(NO_SCORE))
         assert np.all(found["scores"][there] < 0)
-        if size > 1:
+        for row, texts_there in zip(found["translations"], there, strict=True):
+            assert len(set(row[texts_there].tolist())) == texts_there.sum()
+        if size == 4:
             assert there.sum(axis=1).max() == size
         for text in found["translations"][there]:
             assert_is_one_line(text.decode("utf-8"))
+
+
+def test_a_text_in_several_segmentations_is_given_once_with_the_best_score(exported_translation):
+    """All that the model knows is "a", with a space before it and without, and the end."""
+    app = exported_translation("shared")
+    target = app.vocabularies.target
+    model = build_model(app.settings, app.vocabularies)
+    for weight in model.trainable_weights:
+        weight.assign(np.zeros(weight.shape))
+    liked = np.full(len(target), -9.0)
+    liked[[END, *(target.pieces.index(piece) for piece in ("a", "▁a"))]] = 0.0, -1.0, -0.5
+    model.output_bias.assign(liked)
+    serving = TranslationServing([model], target, 0.6)
+    source = serving._source(tf.constant(["a"]))
+    found = serving._search(source, tf.constant([LARGEST_BEAM]))
+    texts = serving._told(found.ids)[0].numpy().tolist()
+    best = {}
+    for text, score in zip(texts, found.scores[0].numpy().tolist(), strict=True):
+        best.setdefault(text, score)
+    assert {b"a", b"aa", b"a a"} <= best.keys() and len(best) < len(texts) - 2
+    given = serving.n_best(tf.constant(["a"]), tf.constant([LARGEST_BEAM]))
+    missing = LARGEST_BEAM - len(best)
+    assert given["translations"][0].numpy().tolist() == [*best, *[b""] * missing]
+    np.testing.assert_allclose(given["scores"][0], [*best.values(), *[NO_SCORE] * missing], rtol=1e-5)
 
 
 def test_a_beam_is_at_least_one_and_at_most_the_documented(app):

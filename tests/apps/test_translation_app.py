@@ -362,8 +362,9 @@ class TestTranslate:
             expected = loaded_once(model, [], 1.0, 0.0).translate([text.encode() for text in TEXTS], size)
             lines = call("translate", "--model", model, "--beam-size", size, *TEXTS).lines
             assert lines == [found[0].text for found in expected]
+            (dog,) = loaded_once(model, [], 1.0, 0.0).translate([b"dog"], size)
             found = call("translate", "--model", model, "--beam-size", size, "--n-best", size, "--json", "dog").object
-            assert len(found.get("n_best", [None])) == size
+            assert len(found.get("n_best", [None])) == len(dog) <= size
 
     def test_a_run_and_its_export_say_the_same(self, run, exported):
         texts = ["a b c d e f a b", "", "f f f f", "fee"]
