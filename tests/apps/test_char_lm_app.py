@@ -1,16 +1,14 @@
 """The character model's app as its users run it: every verb on a small text, and what it says to mistakes."""
 
-import contextlib
 import dataclasses
-import io
+import functools
 import json
 import math
 import os
 import shutil
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
+import command_line
 import matplotlib.image
 import numpy as np
 import pytest
@@ -37,55 +35,8 @@ TINY = {
 }
 
 
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def objects(self):
-        """What stands on standard output: a JSON object a line and nothing else."""
-        assert self.status == 0, self.err
-        assert self.out.endswith("\n")
-        found = [json.loads(line) for line in self.out[:-1].split("\n")]
-        assert all(isinstance(value, dict) for value in found)
-        return found
-
-    @property
-    def object(self):
-        (found,) = self.objects
-        return found
-
-    @property
-    def text(self):
-        """What was printed by a call that has nothing to complain of."""
-        assert (self.status, self.err) == (0, "")
-        return self.out
-
-    def is_mistake(self, *fragments):
-        """One line, on standard error, that names what is wrong."""
-        assert self.status == 2
-        assert self.out == ""
-        assert self.err.startswith("char_lm: ")
-        assert self.err.endswith("\n")
-        assert len(self.err.splitlines()) == 1, self.err
-        for fragment in fragments:
-            assert str(fragment) in self.err
-        return True
-
-
-def call(*arguments, stdin=b"", terminal=False):
-    """Run the app in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    stream = io.TextIOWrapper(io.BytesIO(stdin))
-    stream.isatty = lambda: terminal
-    before, sys.stdin = sys.stdin, stream
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = cli.run(app, [str(argument) for argument in arguments])
-    finally:
-        sys.stdin = before
-    return Result(status, out.getvalue(), err.getvalue())
+Result = functools.partial(command_line.Result, "char_lm")
+call = functools.partial(command_line.call, app)
 
 
 def train_command(run, data, **changed):
