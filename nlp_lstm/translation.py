@@ -1,6 +1,7 @@
 """The translator: the settings of a run, and training from sentence pairs to a run folder."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 import os
@@ -281,9 +282,9 @@ def _train(
     trained = TeacherForcing(model, settings.label_smoothing)
     validation = pairs["validation"]
     references = [[target] for target in validation.target]
-
     draw = drawn_id_pairs(vocabularies, settings.subword_sampling) if settings.subword_sampling else None
 
+    @functools.lru_cache(maxsize=1)  # the schedule counts those of the first epoch, with which training then begins
     def batches(epoch):
         found = draw(pairs["train"], (settings.seed, epoch)) if draw else ids["train"]
         return _batches(found, settings, (settings.seed, epoch))
