@@ -59,9 +59,10 @@ def exported_model(folder):
     """`generate` of a SavedModel with random weights, what must stay alive for it, and its weights' bytes."""
     import tensorflow as tf
 
-    from nlp_lstm.char_lm import Settings, build_model
-    from nlp_lstm.char_lm_serving import CharLmServing
-    from nlp_lstm.symbols import Symbols
+    from nlp_lstm.char_lm.build import build_model
+    from nlp_lstm.char_lm.serving import CharLmServing
+    from nlp_lstm.char_lm.settings import Settings
+    from nlp_lstm.text.symbols import Symbols
 
     symbols = Symbols.of_text("".join(chr(ord("0") + number) for number in range(SYMBOLS)))
     model = build_model(Settings(units=UNITS, layers=LAYERS), len(symbols))

@@ -66,7 +66,8 @@ def sentences_of(path):
 
 def keras_model(folder, saved):
     """The translator that a SavedModel holds, and its length and coverage penalty, by its model card."""
-    from nlp_lstm.translation import Settings, Vocabularies, build_model
+    from nlp_lstm.translation.build import Vocabularies, build_model
+    from nlp_lstm.translation.settings import Settings
 
     card = (folder / "assets.extra" / "model_card.md").read_text(encoding="utf-8")
     penalties = [float(value) for value in re.findall(r"^- (?:length|coverage) penalty: (.*)$", card, re.MULTILINE)]
@@ -113,8 +114,8 @@ class Loop:
 
     def scores(self, source):
         """The score of the best translation of each row of source ids `(batch, S)`."""
-        from nlp_lstm.subwords import BEGINNING, END, PADDING, UNKNOWN
-        from nlp_lstm.translation_serving import LONGEST_TRANSLATION
+        from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN
+        from nlp_lstm.translation.serving import LONGEST_TRANSLATION
 
         rows = len(source)
         *memory, hidden, cell, attended = self.encoder.predict_on_batch(source)
@@ -176,10 +177,10 @@ def main():
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
-    from nlp_lstm import export
+    from nlp_lstm import saved_model
 
-    folder = export.resolve(arguments.model)
-    saved = export.load(folder, "n_best", "encode")
+    folder = saved_model.resolve(arguments.model)
+    saved = saved_model.load(folder, "n_best", "encode")
     n_best, encode = saved.signatures["n_best"], saved.signatures["encode"]
     sentences = sorted(sentences_of(arguments.source_file), key=len)
     looped = sentences[:: max(1, len(sentences) // LOOPED)][:LOOPED]

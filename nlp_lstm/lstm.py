@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from nlp_lstm.lstm_regularizers import Gains, normalize, zoneout
+from nlp_lstm.lstm_stepwise import Drawn, walk
+
 
 class Gates(NamedTuple):
     """Every gate and state of an LSTM: of one step `(batch, units)`, or of a sequence `(batch, time, units)`."""
@@ -20,43 +23,6 @@ class Gates(NamedTuple):
     output: Any
     cell: Any
     hidden: Any
-
-
-class Gains(NamedTuple):
-    """The weights of layer normalisation in an LSTM (Ba, Kiros and Hinton 2016, eq. 20 to 22)."""
-
-    kernel: Any  # (4 * units,)
-    recurrent: Any  # (4 * units,)
-    cell: Any  # (units,)
-    cell_shift: Any  # (units,)
-
-
-EPSILON = 1e-5
-"""Added to the variance in layer normalisation."""
-
-
-def normalize(v, gain):
-    r"""Layer normalisation :math:`\gamma \odot (v - \mu) / \sqrt{\sigma^2 + \epsilon}` over the last axis.
-
-    >>> normalize(ops.array([[1.0, 3.0]]), gain=ops.array([1.0, 2.0]))  # [[-1, 2]]
-    """
-    mean = ops.mean(v, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(v - mean), axis=-1, keepdims=True)
-    return gain * (v - mean) * ops.rsqrt(variance + EPSILON)
-
-
-def zoneout(previous, new, kept):
-    r"""A state of which a share stays what it was (Krueger et al. 2017): :math:`k \odot s_{t-1} + (1 - k) \odot s_t`.
-
-    >>> zoneout(previous=2.0, new=4.0, kept=0.25)
-    3.5
-
-    Args:
-        previous: the state before the step, `(batch, units)`.
-        new: the state that the step leads to, `(batch, units)`.
-        kept: ones and zeros, drawn for each step in training; their mean, the rate, when the layer is used.
-    """
-    return kept * previous + (1.0 - kept) * new
 
 
 def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=ops.sigmoid, gains=None):
@@ -335,45 +301,6 @@ class LSTMCell(keras.layers.Layer):
         }
 
 
-class _Drawn(NamedTuple):
-    """What is drawn once for a batch of sequences, before the loop; None for what is not."""
-
-    recurrent_dropout_mask: Any = None  # (B, U)
-    recurrent_kernel_mask: Any = None  # (U, 4U)
-    kept: Any = None  # what zoneout keeps: two of (B, T, U) in the order of the walk, or two numbers
-
-
-class _WalkingCell(keras.layers.Layer):
-    """The step-by-step walk of `LSTM`: an `LSTMCell`'s step with what was drawn for the sequence.
-
-    Its output is the hidden state, or all six `Gates` side by side: one loop serves both the layer and the look inside.
-    Where zoneout was drawn for each step, both draws come behind the input's features.
-    """
-
-    def __init__(self, cell, drawn, gates_too):
-        super().__init__(dtype=cell.dtype_policy)
-        self.wrapped = cell
-        self.drawn = drawn
-        self.gates_too = gates_too
-        self.output_size = cell.units * (6 if gates_too else 1)
-        # Keras's loop on JAX and NumPy takes the first state for the last output, which a masked step gives again.
-        self.state_size = [self.output_size, *cell.state_size] if gates_too else cell.state_size
-        self.built = True
-
-    def call(self, inputs, states):
-        h, c = states[-2:]
-        kept, units = self.drawn.kept, self.wrapped.units
-        if kept is not None and len(kept[0].shape):
-            inputs, *kept = ops.split(inputs, [inputs.shape[-1] - 2 * units, inputs.shape[-1] - units], axis=-1)
-        mask = self.drawn.recurrent_dropout_mask
-        gates = self.wrapped.step(inputs, h if mask is None else h * mask, c, self.drawn.recurrent_kernel_mask)
-        gates = self.wrapped.zone_out(gates, h, c, kept)
-        if not self.gates_too:
-            return gates.hidden, [gates.hidden, gates.cell]
-        output = ops.concatenate(list(gates), axis=-1)
-        return output, [output, gates.hidden, gates.cell]
-
-
 @keras.saving.register_keras_serializable("nlp_lstm")
 class LSTM(keras.layers.RNN):
     """A long short-term memory layer whose gates can be looked at; arguments as of `keras.layers.LSTM`, and four more.
@@ -497,7 +424,7 @@ class LSTM(keras.layers.RNN):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         sequences = ops.cast(sequences, self.compute_dtype)
         batch, steps = ops.shape(sequences)[0], ops.shape(sequences)[1]
-        drawn = _Drawn(kept=self.cell.kept_shares((batch, steps, self.units), training))
+        drawn = Drawn(kept=self.cell.kept_shares((batch, steps, self.units), training))
         if training and self.cell.dropout:
             mask_of_features = self.cell.draw_dropout_mask(batch, sequences.shape[2], self.cell.dropout)
             sequences = sequences * mask_of_features[:, None]
@@ -565,22 +492,9 @@ class LSTM(keras.layers.RNN):
         }
 
     def _walk(self, sequences, initial_state, mask, drawn, gates_too):
-        if drawn.kept is not None and len(drawn.kept[0].shape):
-            by_input = [self._in_walking_order(kept) for kept in drawn.kept]  # the loop turns them round with the input
-            sequences = ops.concatenate([sequences, *by_input], axis=-1)  # (B, T, D + 2U)
-        walk = keras.layers.RNN(
-            _WalkingCell(self.cell, drawn, gates_too),
-            return_sequences=True,
-            return_state=True,
-            go_backwards=self.go_backwards,
-            unroll=self.unroll,
-            dtype=self.dtype_policy,  # else it casts a float64 sequence to the global policy's float32
-        )
-        states = list(initial_state)
-        if gates_too:
-            states.insert(0, ops.tile(ops.zeros_like(states[0]), (1, 6)))
-        outputs, *states = walk(sequences, initial_state=states, mask=mask)
-        return outputs, *states[-2:]
+        how = {"go_backwards": self.go_backwards, "unroll": self.unroll}
+        # The dtype too, else the loop casts a float64 sequence to the global policy's float32.
+        return walk(self.cell, sequences, initial_state, mask, drawn, gates_too, dtype=self.dtype_policy, **how)
 
     def _with_initial_state_before_first_step(self, states, initial, mask):
         """Put the initial state where Keras's loop, before a row's first step that is not masked, gives zeros."""
@@ -616,7 +530,7 @@ class LSTM(keras.layers.RNN):
         if initial_state is None:
             initial_state = self.cell.get_initial_state(ops.shape(sequences)[0])
         initial_state = [ops.cast(state, self.compute_dtype) for state in initial_state]
-        drawn = _Drawn(kept=self.cell.kept_shares(None, training=False))
+        drawn = Drawn(kept=self.cell.kept_shares(None, training=False))
         if self._fast_path_applies():
             from nlp_lstm import lstm_tensorflow
 

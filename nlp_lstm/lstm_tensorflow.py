@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from nlp_lstm.lstm import EPSILON, Gains, normalize
-from nlp_lstm.lstm import zoneout as mix_states
+from nlp_lstm.lstm_regularizers import EPSILON, Gains, normalize
+from nlp_lstm.lstm_regularizers import zoneout as mix_states
 
 
 class Trace(NamedTuple):
@@ -369,7 +369,7 @@ def lstm_sequence(
             2016). It is taken as a constant: no gradient flows into it.
         zoneout: optional pair, the share of :math:`h_{t-1}` and of :math:`c_{t-1}` that a step keeps (Krueger et al.
             2017, eq. 5 and 6): each `(time, batch, units)`, or a scalar. Constants, too.
-        gains: optional `nlp_lstm.lstm.Gains`, for layer normalisation.
+        gains: optional `nlp_lstm.lstm_regularizers.Gains`, for layer normalisation.
         compiled: compile the loops with XLA. For training only, never in what is exported.
 
     Returns:

@@ -7,7 +7,6 @@ is started again with the same command goes on after its last whole epoch and en
 
 import contextlib
 import dataclasses
-import json
 import math
 import re
 import sys
@@ -19,118 +18,9 @@ from typing import Any
 import keras
 
 from nlp_lstm.errors import UserError
-from nlp_lstm.files import atomic_path, told_if_unwritable
-
-
-class RunFolder:
-    """Where a training run keeps what it needs to go on, to be judged and to be used."""
-
-    def __init__(self, path: Path):
-        self.path = Path(path)
-        self.config_path = self.path / "config.json"
-        self.metrics_path = self.path / "metrics.jsonl"
-        self.checkpoints = self.path / "checkpoints"
-        self.model_weights = self.path / "model.weights.h5"  # written last: a run that holds it is finished
-
-    def best_weights(self, stage: str) -> Path:
-        return self.checkpoints / f"{stage}-best.weights.h5"
-
-    def start(self, config: dict[str, Any]) -> None:
-        """Make the folder and keep the settings; refuse a folder that holds a run with others."""
-        try:
-            if not self.config_path.exists():
-                # Hidden names are what a kill left of a start before this one.
-                if self.path.exists() and not (
-                    self.path.is_dir() and all(path.name.startswith(".") for path in self.path.iterdir())
-                ):
-                    raise UserError(f"'{self.path}' is there already and is no run: name a new folder with --run")
-                with atomic_path(self.config_path) as path:
-                    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(
-                f"cannot write the run folder '{self.path}' ({error.strerror}): name another with --run"
-            ) from None
-        found = self.config()
-        changed = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
-        if changed:
-            raise UserError(
-                f"the run in '{self.path}' was started with other settings ({', '.join(changed)}): "
-                "repeat its settings, or name a new folder with --run"
-            )
-
-    def config(self) -> dict[str, Any]:
-        """The settings the run was started with."""
-        try:
-            found = json.loads(self.config_path.read_text(encoding="utf-8"))
-            if not isinstance(found, dict):
-                raise ValueError("no JSON object")
-            return found
-        except (OSError, ValueError):
-            raise UserError(f"'{self.path}' is no training run: it holds no readable config.json") from None
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`; a line that a kill cut short is left out."""
-        if not self.metrics_path.exists():
-            return []
-        lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
-
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        with atomic_path(self.metrics_path) as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-    def keep_evaluation(self, result: dict[str, Any]) -> None:
-        """Keep figures of a split, where the model card of an export finds them."""
-        path = self.path / f"evaluation-{result['split']}.json"
-        with told_if_unwritable("--run", self.path), atomic_path(path) as scratch:
-            scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-    def evaluations(self) -> list[dict[str, Any]]:
-        """The figures that were kept, by the name of their split."""
-        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.path.glob("evaluation-*.json"))]
-
-
-def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[dict[str, Any]], Any]) -> Any:
-    """What `load` makes of a finished run's settings and files.
-
-    >>> load_finished(run, "sentiment", "a sentiment classifier", load)
-
-    Raises:
-        UserError: if the folder holds no run, one of another task or not finished, or what `load` cannot read.
-    """
-    config = run.config()
-    if config.get("task") != task:
-        raise UserError(f"'{run.path}' is no run of {model_name}: name one with --run")
-    if not run.model_weights.exists():
-        raise UserError(f"the run in '{run.path}' is not finished: start its train command again to go on with it")
-    try:
-        return load(config)
-    except Exception as error:  # Keras and h5py raise half a dozen kinds for a damaged file
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(
-            f"the run in '{run.path}' is damaged or from another version ({type(error).__name__}: {reason}): "
-            "train again in a new folder"
-        ) from None
-
-
-def as_started(run: Path | None, defaults: Any, **given: Any) -> dict[str, Any]:
-    """Settings of a verb that looks at a run: as given, else as the run was started with, else the defaults.
-
-    >>> as_started(Path("runs/imdb"), Settings(), seed=None, validation_fraction=0.2)
-    {'seed': 7, 'validation_fraction': 0.2}
-
-    So a run whose validation data was cut off in a way of its own is judged on what it was not trained on.
-
-    Args:
-        run: the run's folder; None for none, such as where an exported model is looked at.
-        defaults: the app's settings, a dataclass instance.
-        given: settings by name, None for what was not given.
-
-    Raises:
-        UserError: if the folder holds no run.
-    """
-    config = {**dataclasses.asdict(defaults), **(RunFolder(run).config() if run else {})}
-    return {name: config[name] if value is None else value for name, value in given.items()}
+from nlp_lstm.files import atomic_path
+from nlp_lstm.pictures.curves import draw_curves
+from nlp_lstm.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,7 +199,7 @@ def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool 
         if epoch > 1:
             _checkpoint(run, stage, epoch - 1).unlink(missing_ok=True)
         write_events(run, row)
-        draw_curves(run)
+        draw_curves(run.metrics(), run.path / "curves.png")
     model.load_weights(run.best_weights(stage.name))
 
 
@@ -332,21 +222,3 @@ def write_events(run: RunFolder, row: dict[str, Any]) -> None:
             if isinstance(value, float):
                 tf.summary.scalar(key, value)
     writer.close()
-
-
-def draw_curves(run: RunFolder) -> None:
-    """Draw every metric of the run, training and validation in one plot, into `curves.png`."""
-    from matplotlib.figure import Figure
-
-    rows = run.metrics()
-    plots = sorted({(row["stage"], key.removeprefix("val_")) for row in rows for key in row if key.startswith("val_")})
-    figure = Figure(figsize=(4.5 * max(1, len(plots)), 3.5), layout="constrained")
-    for index, (stage, metric) in enumerate(plots):
-        axes = figure.add_subplot(1, len(plots), index + 1, title=f"{stage}: {metric}", xlabel="epoch")
-        for key, label in ((metric, "training"), (f"val_{metric}", "validation")):
-            points = [(row["epoch"], row[key]) for row in rows if row["stage"] == stage and key in row]
-            axes.plot(*zip(*points, strict=True), marker="o", label=label)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    with atomic_path(run.path / "curves.png") as path:
-        figure.savefig(path, dpi=120)

@@ -36,12 +36,12 @@ def exported_sentiment(tmp_path_factory) -> ExportedSentiment:
     import numpy as np
     from rest_requests import serialized_example
 
-    from nlp_lstm import export
-    from nlp_lstm.models.classifier import SentimentClassifier
+    from nlp_lstm import saved_model
+    from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
     from nlp_lstm.models.encoder import BidirectionalEncoder
-    from nlp_lstm.models.ngrams import BlendedClassifier, NgramClassifier
-    from nlp_lstm.sentiment_serving import SentimentServing
-    from nlp_lstm.vocabulary import Vocabulary
+    from nlp_lstm.models.ngrams import NgramClassifier
+    from nlp_lstm.sentiment.serving import SentimentServing
+    from nlp_lstm.text.vocabulary import Vocabulary
 
     words = ["the", "a", "film", "best", "dull", "not", "it's", *".,!?<>映画é😀\ufffd"]
     vocabulary = Vocabulary(["", "[UNK]", "[BOUND]", *words])
@@ -63,7 +63,7 @@ def exported_sentiment(tmp_path_factory) -> ExportedSentiment:
         "explain": {"text": ["The best film!"]},
     }
     base = tmp_path_factory.mktemp("exported") / "sentiment"
-    export.save(serving, base, warm_up, "# A model of random numbers\n")
+    saved_model.save(serving, base, warm_up, "# A model of random numbers\n")
     return ExportedSentiment(serving, vocabulary, warm_up, base)
 
 
@@ -114,9 +114,9 @@ class ExportedCharLm:
     @functools.cached_property
     def signatures(self):
         """Those of the SavedModel."""
-        from nlp_lstm import export
+        from nlp_lstm import saved_model
 
-        return export.load(self.base).signatures
+        return saved_model.load(self.base).signatures
 
     def inputs(self, texts: list[bytes]) -> dict:
         """For each signature."""
@@ -141,10 +141,11 @@ def exported_char_lm(tmp_path_factory) -> Callable[[str], ExportedCharLm]:
     """From a key of `CHAR_LMS` to that model, of random weights that are not small."""
     import numpy as np
 
-    from nlp_lstm import export
-    from nlp_lstm.char_lm import Settings, build_model
-    from nlp_lstm.char_lm_serving import CharLmServing
-    from nlp_lstm.symbols import Symbols
+    from nlp_lstm import saved_model
+    from nlp_lstm.char_lm.build import build_model
+    from nlp_lstm.char_lm.serving import CharLmServing
+    from nlp_lstm.char_lm.settings import Settings
+    from nlp_lstm.text.symbols import Symbols
 
     @functools.cache
     def exported(name):
@@ -181,7 +182,7 @@ def exported_char_lm(tmp_path_factory) -> Callable[[str], ExportedCharLm]:
             "gates": {"text": ["rain"]},
         }
         base = tmp_path_factory.mktemp("exported") / "char_lm"
-        export.save(serving, base, warm_up, "# A model of random numbers\n")
+        saved_model.save(serving, base, warm_up, "# A model of random numbers\n")
         return ExportedCharLm(model, symbols, serving, warm_up, base)
 
     return exported
@@ -205,9 +206,9 @@ class ExportedTranslation:
     @functools.cached_property
     def signatures(self):
         """Those of the SavedModel."""
-        from nlp_lstm import export
+        from nlp_lstm import saved_model
 
-        return export.load(self.base).signatures
+        return saved_model.load(self.base).signatures
 
     def inputs(self, texts: list[bytes]) -> dict:
         """For each signature."""
@@ -238,10 +239,11 @@ def exported_translation(tmp_path_factory) -> Callable[[str], ExportedTranslatio
     """From a key of `TRANSLATORS` to those models, of random weights that are not small: each token must count."""
     import numpy as np
 
-    from nlp_lstm.subwords import END, Subwords
-    from nlp_lstm.training import RunFolder
-    from nlp_lstm.translation import Settings, Vocabularies, build_model
-    from nlp_lstm.translation_inference import export_runs
+    from nlp_lstm.run_folder import RunFolder
+    from nlp_lstm.text.subwords import END, Subwords
+    from nlp_lstm.translation.build import Vocabularies, build_model
+    from nlp_lstm.translation.export import export_runs
+    from nlp_lstm.translation.settings import Settings
 
     def finished_run(folder, model, settings, vocabularies):
         """As training would have left it."""
@@ -320,7 +322,8 @@ def trained_translation(tmp_path_factory) -> TrainedTranslation:
     import numpy as np
 
     from nlp_lstm import training
-    from nlp_lstm.translation import Settings, train
+    from nlp_lstm.translation.settings import Settings
+    from nlp_lstm.translation.train import train
 
     settings = Settings(
         seed=3,

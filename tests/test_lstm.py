@@ -15,7 +15,8 @@ from keras import ops
 from keras.src.testing import TestCase
 from numpy_lstm import MASKS, assert_all_near, assert_near, draw_gains, draw_problem
 
-from nlp_lstm.lstm import LSTM, Gains, LSTMCell, lstm_step
+from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
+from nlp_lstm.lstm_regularizers import Gains
 
 BATCH, STEPS, FEATURES, UNITS = 4, 5, 3, 2
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}

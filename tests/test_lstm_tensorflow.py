@@ -11,7 +11,8 @@ from numpy_lstm import MASKS, assert_all_near, assert_near, draw_gains, draw_pro
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nlp_lstm import lstm_tensorflow
-from nlp_lstm.lstm import LSTM, Gains, LSTMCell, lstm_step
+from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
+from nlp_lstm.lstm_regularizers import Gains
 
 FORMS = ["none", "any"]
 

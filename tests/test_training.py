@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_lstm import char_lm, training
+from nlp_lstm import training
+from nlp_lstm.char_lm.settings import Settings as CharLmSettings
 from nlp_lstm.errors import UserError
-from nlp_lstm.training import RunFolder, Stage, adam, as_started, mean_of_outputs, reseed, train_stage
+from nlp_lstm.run_folder import RunFolder, as_started
+from nlp_lstm.training import Stage, adam, mean_of_outputs, reseed, train_stage
 
 TIMES = ("seconds", "cpu_seconds")
 
@@ -690,7 +692,7 @@ class TestFigures:
 
 
 def test_a_verb_takes_what_was_given_then_what_the_run_has_then_the_default(tmp_path):
-    defaults = char_lm.Settings()
+    defaults = CharLmSettings()
     run = RunFolder(tmp_path / "run")
     run.start({"task": "char_lm", "line_mode": True, "validation_fraction": 0.2})
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nlp_lstm.datasets.compressed import READ_ERRORS, open_decompressed, reason
-from nlp_lstm.datasets.records import LabelledText, Split, text_group
+from nlp_lstm.datasets.review_records import LabelledText, Split, text_group
 from nlp_lstm.errors import UserError
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")

@@ -14,7 +14,7 @@ from nlp_lstm.datasets import pair_table, parallel_files, tfds_pairs
 from nlp_lstm.datasets.compressed import reason
 from nlp_lstm.datasets.pair_records import Pairs, direction
 from nlp_lstm.datasets.parallel_files import read_pairs
-from nlp_lstm.datasets.records import text_group
+from nlp_lstm.datasets.review_records import text_group
 from nlp_lstm.datasets.splits import held_out_groups
 from nlp_lstm.datasets.text_files import decode
 from nlp_lstm.datasets.tfds_source import NAME

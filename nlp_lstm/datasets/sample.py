@@ -2,8 +2,8 @@
 
 from importlib import resources
 
-from nlp_lstm.datasets import splits, table
-from nlp_lstm.datasets.records import LabelledText, Split
+from nlp_lstm.datasets import review_table, splits
+from nlp_lstm.datasets.review_records import LabelledText, Split
 
 
 def read() -> dict[Split, list[LabelledText]]:
@@ -13,5 +13,5 @@ def read() -> dict[Split, list[LabelledText]]:
     ['test', 'train', 'validation']
     """
     with resources.files("nlp_lstm.datasets").joinpath("sample_reviews.tsv").open("rb") as stream:
-        records = table.parse(stream, "sample_reviews.tsv")
+        records = review_table.parse(stream, "sample_reviews.tsv")
     return splits.train_validation_test(records, validation=0.15, test=0.15)

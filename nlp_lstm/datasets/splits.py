@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from nlp_lstm.datasets.records import LabelledText, Split
+from nlp_lstm.datasets.review_records import LabelledText, Split
 
 
 def by_group(

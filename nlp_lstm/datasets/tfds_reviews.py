@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from nlp_lstm.datasets.records import LABEL_NAMES, LabelledText, Split, text_group
+from nlp_lstm.datasets.review_records import LABEL_NAMES, LabelledText, Split, text_group
 from nlp_lstm.datasets.tfds_source import features_of, opened
 from nlp_lstm.errors import UserError
 

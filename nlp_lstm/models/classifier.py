@@ -108,3 +108,58 @@ class SentimentClassifier(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
+
+
+@keras.saving.register_keras_serializable("nlp_lstm")
+class BlendedClassifier(keras.Model):
+    r"""An LSTM classifier and an n-gram model, each weighted (Mesnil, Mikolov, Ranzato and Bengio 2015).
+
+    >>> blended = BlendedClassifier(classifier, NgramClassifier(1000, 2, 4096))
+
+    .. math:: \text{logit} = a \cdot \text{logit}_\text{LSTM} + b \cdot \text{logit}_\text{n-grams} + c
+
+    Args:
+        lstm: a built `SentimentClassifier`.
+        ngrams: the n-gram model.
+    """
+
+    def __init__(self, lstm, ngrams, **kwargs):
+        super().__init__(**kwargs)
+        self.lstm = lstm
+        self.ngrams = ngrams
+        self.mixture = self.add_weight(shape=(3,), initializer="ones", name="mixture")  # a, b, c
+
+    def build(self, input_shape):
+        for part in (self.lstm, self.ngrams):
+            if not part.built:
+                part.build(input_shape)
+        self.built = True
+
+    @property
+    def bias(self):
+        """The logit of a text whose tokens have no share in it."""
+        a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
+        return a * self.lstm.bias + b * self.ngrams.bias + c
+
+    def call(self, ids, training=False):
+        """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
+        a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
+        return a * self.lstm(ids, training=training) + b * self.ngrams(ids) + c
+
+    def explain(self, ids):
+        """As `SentimentClassifier.explain`, a token's share being its shares in both models."""
+        a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
+        logits, polarity, gates = self.lstm.explain(ids)
+        shares = self.ngrams.shares(ids)
+        ngram_logits = ops.sum(shares, axis=-1) + self.ngrams.bias
+        return a * logits + b * ngram_logits + c, a * polarity + b * shares, gates
+
+    def get_config(self):
+        return {
+            "lstm": keras.saving.serialize_keras_object(self.lstm),
+            "ngrams": keras.saving.serialize_keras_object(self.ngrams),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(*(keras.saving.deserialize_keras_object(config[name]) for name in ("lstm", "ngrams")))

@@ -13,13 +13,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-import apps.char_lm
 import apps.sentiment
 from apps.char_lm import app
-from nlp_lstm import char_lm_inference, cli
-from nlp_lstm.char_lm import Settings
-from nlp_lstm.char_lm_inference import CharLm
-from nlp_lstm.char_lm_serving import LONGEST_GENERATION
+from nlp_lstm import cli
+from nlp_lstm.char_lm import commands, inference
+from nlp_lstm.char_lm.inference import CharLm
+from nlp_lstm.char_lm.serving import LONGEST_GENERATION
+from nlp_lstm.char_lm.settings import Settings
 
 TEXT = 'ROMEO:\nThe (cat) sat on the mat. "Why?" said the dog.\n\n"It [was] mine," he said.\nAnd so on.\n' * 25
 
@@ -103,8 +103,8 @@ def loaded_once(monkeypatch):
 
         return given
 
-    monkeypatch.setattr(apps.char_lm, "CharLm", once(CharLm))
-    monkeypatch.setattr(apps.char_lm, "Writer", once(apps.char_lm.Writer))
+    monkeypatch.setattr(commands, "CharLm", once(CharLm))
+    monkeypatch.setattr(commands, "Writer", once(commands.Writer))
 
 
 class TestVerbs:
@@ -328,7 +328,7 @@ class TestScore:
         assert likely["bits_per_char"] < unlikely["bits_per_char"]
 
     def test_a_text_of_a_megabyte_is_scored_whole(self, model, monkeypatch):
-        monkeypatch.setattr(char_lm_inference, "_CHARACTERS_IN_PIECE", 700)
+        monkeypatch.setattr(inference, "_CHARACTERS_IN_PIECE", 700)
         found = call("score", "--model", model, "--json", "The 😀" * 400).object
         assert found["length"] == 2000
 

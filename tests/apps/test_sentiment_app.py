@@ -17,10 +17,13 @@ import pytest
 import tensorflow as tf
 
 from apps.sentiment import app
-from nlp_lstm import datasets, export, metrics, sentiment_inference
+from nlp_lstm import saved_model
+from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.errors import UserError
-from nlp_lstm.sentiment import Settings, build_classifier
-from nlp_lstm.text import tokenize
+from nlp_lstm.sentiment import inference, metrics
+from nlp_lstm.sentiment.build import build_classifier
+from nlp_lstm.sentiment.settings import Settings
+from nlp_lstm.text.words import tokenize
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,13 +122,13 @@ def model(exported):
 @pytest.fixture
 def loaded_once(monkeypatch):
     """For tests of the texts and not of the model: load it at the first call alone."""
-    monkeypatch.setattr(sentiment_inference, "open_signature", loaded_once_signature)
+    monkeypatch.setattr(inference, "open_signature", loaded_once_signature)
 
 
 _LOADED: dict = {}
 
 
-def loaded_once_signature(*arguments, _open=sentiment_inference.open_signature):
+def loaded_once_signature(*arguments, _open=inference.open_signature):
     if arguments not in _LOADED:
         _LOADED[arguments] = _open(*arguments)
     return _LOADED[arguments]
@@ -133,7 +136,7 @@ def loaded_once_signature(*arguments, _open=sentiment_inference.open_signature):
 
 @pytest.fixture(scope="module")
 def sample_texts():
-    splits = datasets.load("sample", ["train", "validation", "test"])
+    splits = load_reviews("sample", ["train", "validation", "test"])
     texts = [record.text for records in splits.values() for record in records]
     assert len(texts) > 300
     assert not any(mark in text for text in texts for mark in "\r\n")
@@ -175,7 +178,7 @@ class TestVerbs:
     def test_evaluate_a_run(self, run, judged, model, tmp_path):
         """The figures are those of what `predict` says of the same texts."""
         found = judged.object
-        records = datasets.load("sample", ["test"])["test"]
+        records = load_reviews("sample", ["test"])["test"]
         (tmp_path / "texts.txt").write_text("".join(f"{record.text}\n" for record in records))
         answers = call("predict", "--model", model, "--file", tmp_path / "texts.txt", "--json").objects
         lengths = tokenize(tf.constant([record.text for record in records])).row_lengths().numpy()
@@ -295,7 +298,7 @@ class TestPredict:
             batches.append(len(text))
             return opened(text=text)
 
-        monkeypatch.setattr(sentiment_inference, "open_signature", lambda *_: signature)
+        monkeypatch.setattr(inference, "open_signature", lambda *_: signature)
         answers = call("predict", "--model", model, "--json", stdin="\n".join(texts).encode()).objects
         assert [answer["text"] for answer in answers] == texts
         assert max(batches) <= 100
@@ -694,9 +697,9 @@ class TestKilled:
         """When the graph and the weights are written, and the warm-up requests are not."""
         base = tmp_path / "sentiment"
         command = ["export", "--run", run, "--to", base]
-        call_and_kill("nlp_lstm", "export", "write_warm_up", "True", command)
+        call_and_kill("nlp_lstm", "saved_model", "write_warm_up", "True", command)
         assert [path.name for path in base.glob(".1.*/1/saved_model.pb")] == ["saved_model.pb"]
-        assert export.versions(base) == []
+        assert saved_model.versions(base) == []
         assert [name for name in os.listdir(base) if not name.startswith(".")] == []
         assert call("predict", "--model", base, "a film").is_mistake("is no model")
         assert call(*command) == Result(0, f"{base / '1'}\n", "")

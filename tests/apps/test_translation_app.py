@@ -16,16 +16,17 @@ import matplotlib.image
 import numpy as np
 import pytest
 import sacrebleu
-from test_translation import ids_by_library
+from ids_by_library import ids_by_library
 
 import apps.char_lm
 import apps.sentiment
-import apps.translation
 from apps.translation import app
-from nlp_lstm import cli, translation, translation_inference
+from nlp_lstm import cli
 from nlp_lstm.datasets.pairs import load_pairs
-from nlp_lstm.translation import Settings
-from nlp_lstm.translation_inference import TranslationModel
+from nlp_lstm.translation import commands, inference
+from nlp_lstm.translation import train as train_module
+from nlp_lstm.translation.inference import TranslationModel
+from nlp_lstm.translation.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,8 +98,8 @@ def loaded_once():
         return loaded[key]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(apps.translation, "TranslationModel", once)
-        patched.setattr(translation, "id_pairs", ids_by_library)
+        patched.setattr(commands, "TranslationModel", once)
+        patched.setattr(train_module, "id_pairs", ids_by_library)
         yield once
 
 
@@ -245,10 +246,10 @@ class TestEvaluate:
                 opened.append(arguments)
 
             def translate(self, texts, beam_size):
-                return [[translation_inference.Translation(text.decode(), -1.0)] for text in texts]
+                return [[inference.Translation(text.decode(), -1.0)] for text in texts]
 
-        monkeypatch.setattr(apps.translation, "TranslationModel", Recorded)
-        folder = apps.translation.RunFolder
+        monkeypatch.setattr(commands, "TranslationModel", Recorded)
+        folder = commands.RunFolder
         monkeypatch.setattr(folder, "keep_evaluation", lambda run, result: kept.append((run.path, result)))
         monkeypatch.setattr(folder, "config", lambda run: {})
         source, target = files
@@ -474,7 +475,7 @@ class TestExport:
             given.append((runs, target, alpha, beta))
             return target / "2"
 
-        monkeypatch.setattr(translation_inference, "export_runs", export_runs)
+        monkeypatch.setattr(commands, "export_runs", export_runs)
         assert call("export", "--run", run, "--to", tmp_path).text == f"{tmp_path / '2'}\n"
         command = ["export", "--run", run, "--run", "other", "--to", tmp_path, "--length-penalty", "0.6"]
         assert call(*command, "--coverage-penalty", "0.2", "--json").object == {"version": str(tmp_path / "2")}
@@ -685,10 +686,12 @@ class TestBadFolders:
 
 KILLED = """
 import os, runpy, signal, sys
-from test_translation import ids_by_library, translation
+from ids_by_library import ids_by_library
+from nlp_lstm.translation import train as train_module
+from nlp_lstm.translation import train
 from nlp_lstm.training import _NanGuard
 
-translation.id_pairs = ids_by_library
+train.id_pairs = ids_by_library
 
 def killed(guard, batch, logs=None):
     if batch == 1 and os.path.exists(run + "/checkpoints/training-0001.weights.h5"):
@@ -741,7 +744,7 @@ class TestKilled:
         run = tmp_path / "run"
         shutil.copytree(killed, run)
         stages = []
-        monkeypatch.setattr(translation, "train_stage", lambda model, stage, run: stages.append((stage, run)))
+        monkeypatch.setattr(train_module, "train_stage", lambda model, stage, run: stages.append((stage, run)))
         result = call(*train_command(run))
         assert (result.status, result.out) == (0, "")
         ((stage, found),) = stages

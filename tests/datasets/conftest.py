@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nlp_lstm.datasets.records import LabelledText
+from nlp_lstm.datasets.review_records import LabelledText
 
 
 class AclImdb:

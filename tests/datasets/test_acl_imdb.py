@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nlp_lstm.datasets import load
 from nlp_lstm.datasets.acl_imdb import find_roots, read
-from nlp_lstm.datasets.records import text_group
+from nlp_lstm.datasets.review_records import text_group
+from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.errors import UserError
 
 SPLITS = ["train", "test", "unlabelled"]
@@ -222,7 +222,7 @@ def test_real_set():
     archive = Path(os.environ["NLP_LSTM_DATA"]) / "imdb" / "aclImdb.tar.xz"
     if not archive.exists():
         pytest.skip(f"no {archive}")
-    found = load(str(archive), ["train", "validation", "test", "unlabelled"])
+    found = load_reviews(str(archive), ["train", "validation", "test", "unlabelled"])
     train, validation, test = found["train"], found["validation"], found["test"]
     assert Counter(record.label for record in train + validation) == {0: 12_500, 1: 12_500}
     assert Counter(record.label for record in test) == {0: 12_500, 1: 12_500}

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import nlp_lstm.datasets
-from nlp_lstm.datasets import load
+from nlp_lstm.datasets.reviews import load_reviews
 
 TABLE = Path(nlp_lstm.datasets.__file__).parent / "sample_reviews.tsv"
 PRINT_DIGEST = """
 import hashlib, sys
 from nlp_lstm.datasets import load
-print(hashlib.sha256(repr(load("sample", ["train", "validation", "test"])).encode()).hexdigest())
+print(hashlib.sha256(repr(load_reviews("sample", ["train", "validation", "test"])).encode()).hexdigest())
 assert "tensorflow" not in sys.modules and "tensorflow_datasets" not in sys.modules
 """
 
@@ -25,7 +25,7 @@ assert "tensorflow" not in sys.modules and "tensorflow_datasets" not in sys.modu
 def test_every_row_is_in_exactly_one_split():
     with TABLE.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))
-    found = load("sample", ["train", "validation", "test", "unlabelled"])
+    found = load_reviews("sample", ["train", "validation", "test", "unlabelled"])
     assert found.pop("unlabelled") == []
     records = [record for part in found.values() for record in part]
     names = {0: "negative", 1: "positive"}
@@ -37,18 +37,20 @@ def test_every_row_is_in_exactly_one_split():
 
 
 def test_no_film_in_two_splits():
-    films = [{record.group for record in part} for part in load("sample", ["train", "validation", "test"]).values()]
+    films = [
+        {record.group for record in part} for part in load_reviews("sample", ["train", "validation", "test"]).values()
+    ]
     assert sum(map(len, films)) == len(set.union(*films)) > 10
 
 
 def test_seed_and_validation_fraction_leave_the_sample_alone():
     splits = ["train", "validation", "test"]
-    assert load("sample", splits) == load("sample", splits, validation_fraction=0.5, seed=3)
+    assert load_reviews("sample", splits) == load_reviews("sample", splits, validation_fraction=0.5, seed=3)
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "12345"])
 def test_same_in_a_process_with_other_hashes_and_without_tensorflow(hash_seed):
-    here = hashlib.sha256(repr(load("sample", ["train", "validation", "test"])).encode()).hexdigest()
+    here = hashlib.sha256(repr(load_reviews("sample", ["train", "validation", "test"])).encode()).hexdigest()
     there = subprocess.run(
         [sys.executable, "-c", PRINT_DIGEST],
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(nlp_lstm.__file__).parents[1])},

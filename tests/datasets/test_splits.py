@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlp_lstm.datasets.records import LabelledText, text_group
+from nlp_lstm.datasets.review_records import LabelledText, text_group
 from nlp_lstm.datasets.splits import by_group, train_validation_test, without_texts_of
 
 groups = st.lists(

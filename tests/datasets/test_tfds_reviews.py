@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nlp_lstm.datasets import load, tfds_reviews
-from nlp_lstm.datasets.records import LabelledText, text_group
+from nlp_lstm.datasets import tfds_reviews
+from nlp_lstm.datasets.review_records import LabelledText, text_group
+from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.errors import UserError
 
 tf = pytest.importorskip("tensorflow")
@@ -22,7 +23,7 @@ EXAMPLES = {
 
 def message(source, splits=("train",)):
     with pytest.raises(UserError) as raised:
-        load(source, splits)
+        load_reviews(source, splits)
     text = str(raised.value)
     assert "\n" not in text and repr(source) in text
     return text
@@ -53,7 +54,7 @@ def mocked(tmp_path):
 
 @pytest.mark.parametrize("name", ["imdb_reviews", "imdb_reviews/plain_text", "imdb_reviews/plain_text:1.0.0"])
 def test_imdb_reviews(mocked, name, capsys):
-    found = load(name, ["train", "validation", "test", "unlabelled"])
+    found = load_reviews(name, ["train", "validation", "test", "unlabelled"])
     expected = [(content.decode("utf-8", "replace"), label) for content, label in EXAMPLES["train"] + EXAMPLES["test"]]
     records = [LabelledText(text, label, text_group(text)) for text, label in expected]
     assert sorted(found["train"] + found["validation"]) == sorted(records[:40])
@@ -71,7 +72,7 @@ def test_test_split_without_labels(mocked, monkeypatch):
 
 
 def test_set_without_unsupervised_split_and_with_stars(mocked):
-    found = load("yelp_polarity_reviews", ["test", "unlabelled"])
+    found = load_reviews("yelp_polarity_reviews", ["test", "unlabelled"])
     assert [record.label for record in found["test"]] == [0, 1, 1]
     assert found["unlabelled"] == []
 
@@ -139,8 +140,8 @@ def test_real_preparation_equals_the_archive(acl_imdb_set, tmp_path, monkeypatch
     archive = acl_imdb_set.pack(tmp_path / "aclImdb_v1.tar.gz")
     monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setattr(tfds.download.DownloadManager, "download", lambda self, url: archive)
-    found = load("imdb_reviews", ["train", "test", "unlabelled"], validation_fraction=0)
-    for split, records in load(str(archive), ["train", "test", "unlabelled"], validation_fraction=0).items():
+    found = load_reviews("imdb_reviews", ["train", "test", "unlabelled"], validation_fraction=0)
+    for split, records in load_reviews(str(archive), ["train", "test", "unlabelled"], validation_fraction=0).items():
         # TensorFlow Datasets strips the texts, shuffles them and forgets the films.
         assert sorted((record.text, record.label or 0) for record in found[split]) == sorted(
             (record.text.strip(), record.label or 0) for record in records

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from nlp_lstm.models.classifier import SentimentClassifier
+from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
-from nlp_lstm.models.ngrams import BlendedClassifier, NgramClassifier, first_occurrences, ngram_indices
-from nlp_lstm.ngram_fitting import blend, fit_ngrams
+from nlp_lstm.models.ngrams import NgramClassifier, first_occurrences, ngram_indices
+from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
 
 SIZE, BUCKETS = 40, 1_000_003  # as many buckets as the hash has values, so that few runs share one
 

@@ -1,0 +1,324 @@
+"""Character language modelling: train on running text, judge, write, score, look inside and export."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from nlp_lstm import cli
+from nlp_lstm.errors import UserError
+from nlp_lstm.files import told_if_unwritable
+
+cli.import_tensorflow_quietly()
+
+import numpy as np
+
+from nlp_lstm.char_lm import inference
+from nlp_lstm.char_lm.export import export_run
+from nlp_lstm.char_lm.inference import CharLm, Generation
+from nlp_lstm.char_lm.looking import GATES, UnitRows, rows_to_show
+from nlp_lstm.char_lm.settings import Settings
+from nlp_lstm.char_lm.text_properties import PropertyName, properties_of
+from nlp_lstm.char_lm.train import train as train_run
+from nlp_lstm.char_lm.writing import Writer
+from nlp_lstm.pictures import activity_map
+from nlp_lstm.run_folder import RunFolder, as_started
+
+SHIPPED = cli.SHIPPED_MODELS / "char_lm"
+
+app = App(name="char_lm", help=__doc__, version_flags=[])
+
+
+@app.command
+def train(
+    *,
+    data: str,
+    run: Path,
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
+) -> None:
+    """Train a model. Started again with the same flags after a kill, it goes on from the last whole epoch.
+
+    Parameters
+    ----------
+    data
+        `sample`, `stdlib` (the sources of Python's standard library on this machine), a text file or a folder of them
+        (also .gz, .bz2, .xz), or the name of a TensorFlow dataset such as `tiny_shakespeare`.
+    run
+        Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
+    """
+    train_run(data, RunFolder(run), settings)
+
+
+@app.command
+def evaluate(
+    *,
+    data: str,
+    split: Literal["train", "validation", "test"] = "validation",
+    model: Path = SHIPPED,
+    run: Path | None = None,
+    line_mode: bool | None = None,
+    validation_fraction: float | None = None,
+    dynamic: bool = False,
+    json: bool = False,
+) -> None:
+    """Judge a model on a split of a text.
+
+    Parameters
+    ----------
+    data
+        As for `train`.
+    split
+        Which part to judge on; a single file has no test part.
+    model
+        A SavedModel, or a folder of versions of which the latest counts.
+    run
+        Judge this training run instead, and keep the figures in it for the model card.
+    line_mode
+        As for `train`; where it is not named, as of --run.
+    validation_fraction
+        Likewise.
+    dynamic
+        Also let the model learn from the text as it goes, which is another figure; needs --run.
+    json
+        Print one JSON object.
+    """
+    how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction)
+    result = inference.evaluate(CharLm(model, run), data, split, **how, dynamic=dynamic)
+    if run is not None:
+        RunFolder(run).keep_evaluation(result)
+    if json:
+        cli.print_json(result)
+        return
+    for key, value in result.items():
+        print(f"{key:23} {value:.4f}" if isinstance(value, float) else f"{key:23} {value}")
+
+
+@app.command
+def generate(
+    *,
+    prompt: str = "",
+    file: Path | None = None,
+    length: int = Generation().length,
+    temperature: float = Generation().temperature,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    samples: int = 1,
+    stop: str = "",
+    beam: int = 0,
+    model: Path = SHIPPED,
+    run: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Go on with a prompt.
+
+    Parameters
+    ----------
+    prompt
+        What to go on with; without one the text begins at the beginning of a line.
+    file
+        A file with the prompt; a newline at its very end is not part of it.
+    length
+        Characters (of a model of bytes: bytes) to write.
+    temperature
+        Above 1 more daring, below 1 less; 0 always takes the likeliest.
+    top_k
+        Draw from so many likeliest characters alone; 0 for all.
+    top_p
+        Draw from the likeliest characters that make up this probability alone; 1 for all.
+    seed
+        Settles the text; the second sample has the next seed, and so on.
+    samples
+        How many texts to write.
+    stop
+        End before this string.
+    beam
+        Do not draw, but look for the likeliest continuation with a beam of this size.
+    model
+        A SavedModel, or a folder of versions of which the latest counts.
+    run
+        Use this training run instead.
+    json
+        Print one JSON object a text.
+    """
+    how = Generation(length, temperature, top_k, top_p, seed, samples, beam)
+    how.check()
+    if beam and (samples > 1 or stop):
+        raise UserError("--beam finds one text of the length asked for: leave out --samples and --stop")
+    read = cli.text_from((prompt,) if prompt or file is None else (), file).decode("utf-8", "replace")
+    opened = CharLm(model, run)
+    unknown = {character for character in read if opened.symbols.unit == "character" and not opened.knows(character)}
+    if unknown:
+        told = " ".join(sorted(repr(character) for character in unknown)[:10])
+        print(f"char_lm: the model does not know {told} and reads something unknown there", file=sys.stderr)
+    if beam or (json and not stop):
+        for answer in inference.generate(opened, read.encode("utf-8"), how):
+            if json:
+                cli.print_json({"prompt": read, **answer})
+            else:
+                print(answer["text"])
+        return
+    writer = Writer(opened.signatures)
+    for number in range(samples):
+        if samples > 1 and not json:
+            print(f"== seed {seed + number}")
+        pieces = [read]
+        if not json:
+            print(read, end="", flush=True)
+        for piece in writer.write(read, length, temperature, top_k, top_p, seed + number, stop):
+            pieces.append(piece)
+            if not json:
+                print(piece, end="", flush=True)
+        if json:
+            cli.print_json({"prompt": read, "text": "".join(pieces), "seed": seed + number})
+        else:
+            print()
+
+
+@app.command
+def score(
+    *texts: str,
+    file: Path | None = None,
+    model: Path = SHIPPED,
+    run: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Tell how likely the model finds each character of texts, after those before it.
+
+    Parameters
+    ----------
+    texts
+        The texts; without them the lines of --file or of standard input.
+    file
+        A text a line.
+    model
+        A SavedModel, or a folder of versions of which the latest counts.
+    run
+        Use this training run instead.
+    json
+        Print one JSON object a text.
+    """
+    inputs = cli.texts_from(texts, file)
+    opened = CharLm(model, run)
+    for given in inputs:
+        text = given.decode("utf-8", "replace")
+        log_probs = opened.log_probs(text)
+        bits = float(-np.mean(log_probs) / np.log(2)) if len(log_probs) else 0.0
+        if json:
+            cli.print_json(
+                {
+                    "text": text,
+                    "bits_per_char": bits,
+                    "length": len(log_probs),
+                    "symbols": opened.split(text),
+                    "char_log_probs": [round(float(value), 6) for value in log_probs],
+                }
+            )
+            continue
+        print(f"{bits:6.3f} bits per {opened.symbols.unit}  ", end="")
+        if text:
+            activity_map.print_activity(opened.split(text), np.exp(log_probs), scale="sequential")
+        else:
+            print()
+
+
+@app.command
+def explain(
+    *texts: str,
+    file: Path | None = None,
+    gate: GATES = "cell",
+    units: str = "",
+    follow: PropertyName | None = None,
+    count: int = 5,
+    data: str | None = None,
+    line_mode: bool = False,
+    plot: Path | None = None,
+    html: Path | None = None,
+    model: Path = SHIPPED,
+    run: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Show what units do while a text is read, and find those that follow a property of it.
+
+    Parameters
+    ----------
+    texts
+        The text; without it that of --file or of standard input.
+    file
+        A text file.
+    gate
+        What to show of a unit: a gate, the candidate, the hidden state, or the tanh of the cell state.
+    units
+        Numbers of units between commas, the first layer's first; without them and --follow those that move most.
+    follow
+        Find the units that follow this property best.
+    count
+        How many units to find.
+    data
+        Look for them in the validation part of this source (as for `train`) instead of in the text.
+    line_mode
+        As for `train`, for --data.
+    plot
+        Draw a heat map of the text into this PNG file.
+    html
+        Write a page into this HTML file, in which pointing at a character tells its values.
+    model
+        A SavedModel, or a folder of versions of which the latest counts.
+    run
+        Use this training run instead.
+    json
+        Print one JSON object.
+    """
+    for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
+        if path is not None and path.suffix.lower() != suffix:
+            raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
+    text = cli.text_from(texts, file).decode("utf-8", "replace")
+    opened = CharLm(model, run)
+    shown: UnitRows = rows_to_show(opened, text, gate, units, follow, count, data, line_mode)
+    symbols, title = opened.split(text), f"{gate} of the units {', '.join(str(unit) for unit in shown.units)}"
+    if plot is not None:
+        with told_if_unwritable("--plot", plot):
+            activity_map.draw_activity(symbols, shown.rows, title, plot, scale=shown.scale)
+    if html is not None:
+        with told_if_unwritable("--html", html):
+            activity_map.write_html(symbols, shown.rows, title, html, properties_of(symbols), scale=shown.scale)
+    if json:
+        cli.print_json(
+            {
+                "text": text,
+                "gate": gate,
+                "symbols": symbols,
+                "units": [
+                    {"unit": unit, **found, "activity": [round(float(value), 5) for value in values]}
+                    for unit, found, values in zip(shown.units, shown.found, shown.rows.values(), strict=True)
+                ],
+            }
+        )
+        return
+    if follow:
+        print(f"units that follow {follow}, found on the first half of {shown.searched} and judged on the second")
+    for name, found, values in zip(shown.rows, shown.found, shown.rows.values(), strict=True):
+        figures = "".join(f"  {key} {value:+.3f}" for key, value in found.items() if value is not None)
+        print(f"{name}{figures}")
+        activity_map.print_activity(symbols, values, scale=shown.scale)
+
+
+@app.command
+def export(*, run: Path, to: Path = SHIPPED, json: bool = False) -> None:
+    """Write a finished training run as the next version of a SavedModel.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    to
+        The model's folder; the next free version number is made below it.
+    json
+        Print one JSON object.
+    """
+    version = export_run(RunFolder(run), to)
+    if json:
+        cli.print_json({"version": str(version)})
+    else:
+        print(version)

@@ -1,0 +1,154 @@
+"""A trained language model laid out for use: what can be multiplied beforehand has been, and a step reads little.
+
+The embedding and the first LSTM's input product are one table, :math:`E W^{(1)} + b^{(1)}`, of which a step reads one
+row. Each other weight matrix is read once a step; the products :math:`h^{(l)}_{t-1} U^{(l)}` need nothing of step t, so
+that TensorFlow takes them while the step before still draws its symbol.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from nlp_lstm.lstm import Gates
+from nlp_lstm.lstm_regularizers import Gains, normalize
+from nlp_lstm.lstm_tensorflow import advance, hidden_sequence, trace_sequence
+from nlp_lstm.models.language_model import LanguageModel
+
+
+class FoldedLanguageModel(tf.Module):
+    """The weights of a `LanguageModel` for inference, and the three ways through it: step, sequence, gates.
+
+    >>> folded = FoldedLanguageModel(model)
+    >>> log_probs, state = folded.step(tf.constant([7]), folded.initial_state(1))
+    >>> log_probs.shape
+    TensorShape([1, 65])
+
+    A state is the hidden and the cell state of each LSTM in turn, each `(batch, units)`. Dropout is off, and zoneout
+    mixes by its rates.
+
+    Args:
+        model: a built language model.
+    """
+
+    def __init__(self, model: LanguageModel):
+        super().__init__(name="language_model")
+        self.units = model.settings["units"]
+        self.layers = len(model.lstms)
+        zoneout = (model.settings["zoneout_hidden"], model.settings["zoneout_cell"])
+        self.zoneout = tuple(tf.constant(rate) for rate in zoneout) if any(zoneout) else None
+        cells = [lstm.cell for lstm in model.lstms]
+        self.gains = None
+        if model.settings["layer_normalization"]:
+            self.gains = [Gains(*(tf.Variable(gain, name="gain") for gain in cell.gains)) for cell in cells]
+        table = tf.matmul(model.embedding.embeddings, cells[0].kernel)
+        if self.gains is not None:
+            table = normalize(table, self.gains[0].kernel)
+        self.table = tf.Variable(table + cells[0].bias, name="table")  # (V, 4U)
+        self.kernels = [tf.Variable(cell.kernel, name="kernel") for cell in cells[1:]]  # each (U, 4U)
+        self.biases = [tf.Variable(cell.bias, name="bias") for cell in cells[1:]]  # each (4U,)
+        self.recurrent_kernels = [tf.Variable(cell.recurrent_kernel, name="recurrent_kernel") for cell in cells]
+        self.head_kernel = tf.Variable(model.head.kernel, name="head_kernel")  # (U, V)
+        self.head_bias = tf.Variable(model.head.bias, name="head_bias")  # (V,)
+
+    @property
+    def state_names(self) -> list[str]:
+        """A name for each part of the state, such as `hidden_1`, in their order."""
+        return [f"{part}_{layer}" for layer in range(1, self.layers + 1) for part in ("hidden", "cell")]
+
+    def initial_state(self, batch_size):
+        """Zeros: the state before a text."""
+        return [tf.zeros([batch_size, self.units]) for _ in range(2 * self.layers)]
+
+    def _projected(self, layer, features):
+        """The input product of a layer above the first, bias and all: `(batch, 4 * units)`."""
+        product = tf.matmul(features, self.kernels[layer - 1])
+        if self.gains is not None:
+            product = normalize(product, self.gains[layer].kernel)
+        return product + self.biases[layer - 1]
+
+    def _layer_gains(self, layer):
+        return None if self.gains is None else self.gains[layer]
+
+    def step(self, ids, state):
+        """Read one symbol of each row.
+
+        Args:
+            ids: int32 `(batch,)`.
+            state: the state before it.
+
+        Returns:
+            log-probabilities of the next symbol, float32 `(batch, symbols)`, and the state after it.
+        """
+        new_state: list[Any] = []
+        z = tf.gather(self.table, ids)  # (B, 4U)
+        for layer in range(self.layers):
+            h, c = state[2 * layer : 2 * layer + 2]
+            if layer:
+                z = self._projected(layer, new_state[-2])
+            from_hidden = tf.matmul(h, self.recurrent_kernels[layer])
+            _, h, c = advance(z, from_hidden, h, c, self.zoneout, self._layer_gains(layer))
+            new_state += [h, c]
+        return tf.nn.log_softmax(tf.matmul(new_state[-2], self.head_kernel) + self.head_bias), new_state
+
+    def sequence(self, ids, mask, state):
+        """Read whole texts.
+
+        Args:
+            ids: int32 `(batch, time)`.
+            mask: boolean `(batch, time)`, false behind the end of a text: the state passes it unchanged.
+            state: the state before them.
+
+        Returns:
+            The last LSTM's hidden states `(batch, time, units)`, and the state after each text.
+        """
+        mask = tf.transpose(mask)[..., None]  # (T, B, 1)
+        projected = tf.gather(self.table, tf.transpose(ids))  # (T, B, 4U)
+        new_state: list[Any] = []
+        hidden: Any = None
+        for layer in range(self.layers):
+            if layer:
+                projected = self._over_time(layer, hidden)
+            hidden, h, c = hidden_sequence(
+                projected,
+                state[2 * layer],
+                state[2 * layer + 1],
+                self.recurrent_kernels[layer],
+                mask=mask,
+                zoneout=self.zoneout,
+                gains=self._layer_gains(layer),
+            )
+            new_state += [h, c]
+        return tf.transpose(hidden, [1, 0, 2]), new_state
+
+    def _over_time(self, layer, hidden):
+        flat = self._projected(layer, tf.reshape(hidden, [-1, self.units]))
+        return tf.reshape(flat, [tf.shape(hidden)[0], tf.shape(hidden)[1], 4 * self.units])
+
+    def log_probs(self, hidden):
+        """Log-probabilities of the symbol after each hidden state `(batch, time, units)`: `(batch, time, symbols)`."""
+        flat = tf.matmul(tf.reshape(hidden, [-1, self.units]), self.head_kernel) + self.head_bias
+        shape = [tf.shape(hidden)[0], tf.shape(hidden)[1], self.head_kernel.shape[1]]
+        return tf.reshape(tf.nn.log_softmax(flat), shape)
+
+    def gates(self, ids, mask, state) -> list[Gates]:
+        """Every gate and state of each LSTM over whole texts, each `(batch, time, units)`."""
+        mask = tf.transpose(mask)[..., None]
+        projected = tf.gather(self.table, tf.transpose(ids))
+        looked_at: list[Gates] = []
+        trace: Any = None
+        for layer in range(self.layers):
+            if trace is not None:
+                projected = self._over_time(layer, trace.hidden[1:])
+            trace = trace_sequence(
+                projected,
+                state[2 * layer],
+                state[2 * layer + 1],
+                None,
+                self.recurrent_kernels[layer],
+                mask=mask,
+                zoneout=self.zoneout,
+                gains=self._layer_gains(layer),
+            )
+            parts = [*tf.split(trace.gates, 4, axis=-1), trace.cell[1:], trace.hidden[1:]]
+            looked_at.append(Gates(*(tf.transpose(part, [1, 0, 2]) for part in parts)))
+        return looked_at

@@ -1,0 +1,127 @@
+"""Training a character language model from running text to a run folder."""
+
+import dataclasses
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from nlp_lstm.char_lm.batches import Streams
+from nlp_lstm.char_lm.build import build_model, load_run
+from nlp_lstm.char_lm.settings import TASK, Settings
+from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.errors import UserError
+from nlp_lstm.files import atomic_path
+from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
+from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.text.symbols import Symbols
+from nlp_lstm.training import Stage, adam, mean_of_outputs, train_stage
+
+
+def train(source: str, run: RunFolder, settings: Settings) -> None:
+    """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped."""
+    keras.utils.set_random_seed(settings.seed)
+    texts = load_corpus(
+        source,
+        ["train", "validation"],
+        line_mode=settings.line_mode,
+        validation_fraction=settings.validation_fraction,
+    )
+    symbols = Symbols("byte") if settings.unit == "byte" else Symbols.of_text(texts["train"], settings.least_count)
+    ids = {split: symbols.encode(text) for split, text in texts.items()}
+    for split, least in (
+        ("train", settings.batch_size * max(1, settings.window * 5 // 4)),
+        ("validation", settings.batch_size),
+    ):
+        if len(ids[split]) <= least:
+            raise UserError(
+                f"'{source}' has {len(ids[split])} {settings.unit}s for {split}, too few for windows of "
+                f"{settings.window} with --batch-size {settings.batch_size}: lower them or name a larger source"
+            )
+    earlier = _earlier_weights(settings, symbols) if settings.start_from else None
+    # Only now, so that a source that cannot be read leaves no run folder behind.
+    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)})
+    if run.model_weights.exists():
+        print(f"the run in '{run.path}' is finished", file=sys.stderr)
+        return
+    with atomic_path(run.path / "symbols.json") as path:
+        symbols.save(path)
+    model = build_model(settings, len(symbols), settings.precision)
+    if earlier is not None:
+        for weight, value in zip(model.trainable_weights, earlier, strict=True):
+            weight.assign(value)
+    print(
+        f"{len(ids['train'])} {settings.unit}s to train on, {len(ids['validation'])} for validation; "
+        f"{len(symbols)} symbols, {model.count_params()} weights",
+        file=sys.stderr,
+    )
+    _train(model, ids["train"], ids["validation"], run, settings)
+    with atomic_path(run.model_weights) as path:
+        model.save_weights(path)
+
+
+def _earlier_weights(settings: Settings, symbols: Symbols) -> list[Any]:
+    earlier, known, _ = load_run(RunFolder(Path(settings.start_from)))
+    expected = [weight.shape for weight in build_model(settings, len(symbols)).trainable_weights]
+    weights = [keras.ops.convert_to_numpy(weight) for weight in earlier.trainable_weights]
+    if known.spelling != symbols.spelling or [weight.shape for weight in weights] != expected:
+        raise UserError(
+            f"the run in '{settings.start_from}' has other symbols or sizes: start from a run on the same data with "
+            "the same --unit, --embedding-size, --units and --layers"
+        )
+    return weights
+
+
+class _FromTheBeginning(keras.callbacks.Callback):
+    """Forget the state before each pass over a text."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.reset()
+
+    def on_test_begin(self, logs=None):
+        self.model.reset()
+
+
+def _train(model: LanguageModel, training: np.ndarray, validation: np.ndarray, run: RunFolder, settings: Settings):
+    size = settings.batch_size
+    trained = CarriedStateTraining(model, size)
+
+    def streams(epoch):
+        return Streams(training, size, settings.window, (settings.seed, epoch))
+
+    by_cosine = settings.schedule == "cosine"
+    steps = sum(len(streams(epoch)) for epoch in range(1, settings.epochs + 1)) if by_cosine else 0
+    optimizer = adam(
+        settings.learning_rate,
+        steps,
+        final_share=settings.final_rate_share,
+        clip_norm=settings.clip_norm,
+        averaging=settings.averaging,
+    )
+    trained.build((size, None))
+    trained.compile(optimizer, loss=mean_of_outputs, jit_compile=False)
+
+    def rate_by_plateau(rows: list[dict[str, Any]]) -> float:
+        best, halvings = math.inf, 0
+        for row in rows:
+            halvings += row["val_loss"] >= best
+            best = min(best, row["val_loss"])
+        return settings.learning_rate * 0.5**halvings
+
+    train_stage(
+        trained,
+        Stage(
+            "training",
+            settings.epochs,
+            lambda epoch: streams(epoch).dataset(),
+            Streams(validation, size, settings.window, None).dataset(),
+            monitor="val_loss",
+            patience=settings.patience,
+            learning_rate=None if by_cosine else rate_by_plateau,
+            callbacks=[_FromTheBeginning()],
+        ),
+        run,
+    )

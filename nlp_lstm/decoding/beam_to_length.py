@@ -1,0 +1,58 @@
+"""Beam search for the likeliest continuation of a given length, in graph."""
+
+import tensorflow as tf
+
+from nlp_lstm.decoding.sampling import Rules, Step, Writing
+
+
+def beam_search(step: Step, writing: Writing, rules: Rules, steps, *, length, beam_size, largest_beam: int):
+    """Look for the likeliest continuation of each row, keeping its best so many at every step.
+
+    Args:
+        step: the model.
+        writing: where the text stands, out of `begin_writing`.
+        rules: which symbols may follow.
+        steps: int32 scalar, the largest of `length`.
+        length: int32 `(batch,)`, how many symbols a row goes on for.
+        beam_size: int32 `(batch,)`, from 1 to `largest_beam`.
+        largest_beam: what the search makes room for.
+
+    Returns:
+        The symbols int32 `(batch, largest_beam, steps)`, the likeliest continuation first, 0 behind a row's length;
+        and their log-probability `(batch, largest_beam)`, -inf from a row's beam size on.
+    """
+    rows, symbols, beams = tf.shape(writing.log_probs)[0], tf.shape(writing.log_probs)[1], largest_beam
+    in_beam = tf.range(beams)[None] < beam_size[:, None]  # (B, K)
+
+    def body(t, writing, scores, texts):
+        going_on = (t < length)[:, None]  # (B, 1)
+        allowed = rules.restrict(writing.log_probs, writing.rule_state)  # (BK, V)
+        extended = scores[:, :, None] + tf.reshape(allowed, [rows, beams, symbols])  # (B, K, V)
+        best, where = tf.math.top_k(tf.reshape(extended, [rows, -1]), beams)  # each (B, K)
+        parent = tf.where(going_on, where // symbols, tf.range(beams)[None])
+        symbol = tf.where(going_on, where % symbols, 0)
+        scores = tf.where(going_on, tf.where(in_beam, best, -float("inf")), scores)
+        texts = tf.gather(texts, parent, batch_dims=1)  # (B, K, T)
+        texts = tf.where(tf.range(steps) == t, symbol[:, :, None], texts)
+        from_flat = tf.reshape(parent + beams * tf.range(rows)[:, None], [-1])  # (BK,)
+        symbol = tf.reshape(symbol, [-1])
+        log_probs, state = step(symbol, [tf.gather(part, from_flat) for part in writing.state])
+        rule_state = rules.follow(tf.gather(writing.rule_state, from_flat), symbol)
+        return t + 1, Writing(log_probs, state, rule_state), scores, texts
+
+    # At first all of a row's beams are the same one.
+    scores = tf.where(tf.range(beams)[None] == 0, tf.zeros([rows, 1]), -float("inf"))
+    beginning = tf.nest.map_structure(lambda part: tf.repeat(part, beams, axis=0), writing)
+    _, _, scores, texts = tf.while_loop(
+        lambda t, *_: t < steps,
+        body,
+        (tf.constant(0), beginning, scores, tf.zeros([rows, beams, steps], tf.int32)),
+        shape_invariants=(
+            tf.TensorShape([]),
+            tf.nest.map_structure(lambda part: tf.TensorShape([None, *part.shape[1:]]), writing),
+            tf.TensorShape([None, beams]),
+            tf.TensorShape([None, beams, None]),
+        ),
+        maximum_iterations=steps,
+    )
+    return texts, scores

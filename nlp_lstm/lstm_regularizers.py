@@ -1,0 +1,42 @@
+"""What regularises an LSTM's step beside dropout: layer normalisation and zoneout, for any Keras backend."""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+
+class Gains(NamedTuple):
+    """The weights of layer normalisation in an LSTM (Ba, Kiros and Hinton 2016, eq. 20 to 22)."""
+
+    kernel: Any  # (4 * units,)
+    recurrent: Any  # (4 * units,)
+    cell: Any  # (units,)
+    cell_shift: Any  # (units,)
+
+
+EPSILON = 1e-5
+"""Added to the variance in layer normalisation."""
+
+
+def normalize(v, gain):
+    r"""Layer normalisation :math:`\gamma \odot (v - \mu) / \sqrt{\sigma^2 + \epsilon}` over the last axis.
+
+    >>> normalize(ops.array([[1.0, 3.0]]), gain=ops.array([1.0, 2.0]))  # [[-1, 2]]
+    """
+    mean = ops.mean(v, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(v - mean), axis=-1, keepdims=True)
+    return gain * (v - mean) * ops.rsqrt(variance + EPSILON)
+
+
+def zoneout(previous, new, kept):
+    r"""A state of which a share stays what it was (Krueger et al. 2017): :math:`k \odot s_{t-1} + (1 - k) \odot s_t`.
+
+    >>> zoneout(previous=2.0, new=4.0, kept=0.25)
+    3.5
+
+    Args:
+        previous: the state before the step, `(batch, units)`.
+        new: the state that the step leads to, `(batch, units)`.
+        kept: ones and zeros, drawn for each step in training; their mean, the rate, when the layer is used.
+    """
+    return kept * previous + (1.0 - kept) * new

@@ -1,0 +1,103 @@
+"""Token ids of many texts, and the batches that training and evaluation take from them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary, count_tokens
+from nlp_lstm.text.words import tokenize
+
+# Few lengths, since XLA compiles the training loop once for each.
+BUCKETS = (48, 96, 144, 192, 256, 320, 400)
+
+
+def _token_batches(texts: Sequence[str]):
+    graph = tf.function(tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
+    return (
+        tf.data.Dataset.from_tensor_slices(tf.constant(list(texts), tf.string)).batch(256).map(graph, tf.data.AUTOTUNE)
+    )
+
+
+def build_vocabulary(texts: Sequence[str], size: int, least: int) -> Vocabulary:
+    """The `size` most frequent tokens of `texts` that occur at least `least` times."""
+    return Vocabulary.from_counts(count_tokens(_token_batches(texts)), size, least)
+
+
+def token_ids(texts: Sequence[str], vocabulary: Vocabulary) -> list[np.ndarray]:
+    """The int32 ids of each text, a boundary at either end: `(tokens + 2,)` each, so an empty text has two."""
+    result: list[np.ndarray] = []
+    for batch in _token_batches(texts):
+        flat = vocabulary.lookup(batch.flat_values).numpy()
+        for row in np.split(flat, batch.row_splits.numpy()[1:-1]):
+            result.append(np.concatenate([[BOUNDARY], row, [BOUNDARY]]).astype(np.int32))
+    return result
+
+
+def crop(ids: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:
+    """A stretch of at most `longest` ids from anywhere in a text."""
+    start = rng.integers(0, max(0, len(ids) - longest) + 1)
+    return ids[start : start + longest]
+
+
+def bucketed_batches(
+    ids: Sequence[np.ndarray], labels: Sequence[int | None], tokens_per_batch: int, longest: int, seed: Sequence[int]
+) -> tf.data.Dataset:
+    """One epoch of shuffled batches of texts of like length: `(ids (batch, time), labels (batch,))`.
+
+    Args:
+        ids: the ids of each text; longer ones are cut to a random stretch of `longest`.
+        labels: 0 or 1 for each.
+        tokens_per_batch: a batch holds as many texts as fit, at least one.
+        longest: the most tokens of a text.
+        seed: integers that settle the order and the cuts, such as `(seed, epoch)`.
+    """
+    rng = np.random.default_rng(list(seed))
+    order = rng.permutation(len(ids))
+    rows = [crop(ids[index], longest, rng) for index in order]
+    ragged = tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(row) for row in rows])
+    bounds = [bound for bound in BUCKETS if bound < longest] + [longest]
+    sizes = [max(1, tokens_per_batch // bound) for bound in bounds]
+    in_bucket = np.bincount(np.searchsorted(bounds, [len(row) for row in rows]), minlength=len(bounds))
+    number_of_batches = sum(-(-int(count) // size) for count, size in zip(in_bucket, sizes, strict=True))
+    dataset = tf.data.Dataset.from_tensor_slices((ragged, tf.constant(np.asarray(labels)[order], tf.float32)))
+    dataset = dataset.map(lambda row, label: (row + 0, label))  # a ragged tensor's row into a dense one
+    dataset = dataset.bucket_by_sequence_length(
+        lambda row, _: tf.shape(row)[0],
+        bucket_boundaries=[bound + 1 for bound in bounds],
+        bucket_batch_sizes=[*sizes, sizes[-1]],
+        padded_shapes=([None], []),
+        padding_values=(PADDING, 0.0),
+        pad_to_bucket_boundary=True,
+    )
+    return dataset.apply(tf.data.experimental.assert_cardinality(number_of_batches)).prefetch(2)
+
+
+def sorted_batches(ids: Sequence[np.ndarray], tokens_per_batch: int):
+    """Padded batches of texts of like length, each with the texts' places: yields `(places, ids (batch, time))`."""
+    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and (stop + 1 - start) * len(ids[order[stop]]) <= tokens_per_batch:
+            stop += 1
+        places = order[start:stop]
+        batch = np.full((len(places), len(ids[places[-1]])), PADDING, np.int32)
+        for row, place in enumerate(places):
+            batch[row, : len(ids[place])] = ids[place]
+        yield places, batch
+        start = stop
+
+
+def running_windows(ids: Sequence[np.ndarray], length: int, seed: Sequence[int]) -> np.ndarray:
+    """Texts in random order as one run, cut into full windows `(windows, length)` in random order.
+
+    The last ids, too few for a window, are left out; a run shorter than one window is repeated to fill it.
+    """
+    rng = np.random.default_rng(list(seed))
+    run = np.concatenate([ids[index] for index in rng.permutation(len(ids))])
+    if len(run) < length:
+        run = np.resize(run, length)
+    run = run[rng.integers(0, min(length, len(run) - length + 1)) :]
+    windows = run[: len(run) // length * length].reshape(-1, length)
+    return windows[rng.permutation(len(windows))]

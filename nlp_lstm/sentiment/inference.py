@@ -1,0 +1,109 @@
+"""Using a sentiment model, be it a training run or an exported SavedModel: predict, evaluate, explain."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nlp_lstm import saved_model
+from nlp_lstm.datasets.review_records import LABELS, Split
+from nlp_lstm.datasets.reviews import load_reviews
+from nlp_lstm.errors import UserError
+from nlp_lstm.files import told_if_unwritable
+from nlp_lstm.pictures.reliability import draw_confusion, draw_reliability
+from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.sentiment.build import load_run
+from nlp_lstm.sentiment.metrics import binary_classification
+from nlp_lstm.sentiment.serving import SentimentServing
+from nlp_lstm.sentiment.settings import Settings
+from nlp_lstm.text.words import tokenize
+
+TEXTS_IN_BATCH = 64
+
+
+Signature = Callable[..., Mapping[str, Any]]
+
+
+def open_signature(model: Path, run: Path | None, signature: str = "serving_default") -> Signature:
+    """A signature of a training run where one is named, else of an exported model: texts in, a dict of tensors out."""
+    if run is not None:
+        classifier, vocabulary, _ = load_run(RunFolder(run))
+        held: Any = SentimentServing(classifier, vocabulary)
+    else:
+        held = saved_model.load(model, signature, "classify")  # which no other app's models have
+    function = held.signatures[signature]
+
+    def call(text: Any) -> Mapping[str, Any]:
+        # TensorFlow frees the variables of a module that nobody holds, though its functions live on.
+        assert held is not None
+        return function(text=text)
+
+    return call
+
+
+def predict(signature: Signature, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Every output of a signature for all texts, in their order: each `(texts, ...)`.
+
+    Texts of like length share a batch, so that little is padded.
+    """
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    answers = []
+    for start in range(0, len(order), TEXTS_IN_BATCH):
+        batch = tf.constant([texts[index] for index in order[start : start + TEXTS_IN_BATCH]])
+        answers.append({name: value.numpy() for name, value in signature(text=batch).items()})
+    places = np.argsort(order)
+    return {name: np.concatenate([answer[name] for answer in answers])[places] for name in answers[0]}
+
+
+def explain(signature: Signature, text: bytes) -> dict[str, Any]:
+    """What the `explain` signature says of one text, its tokens as strings and nothing of the padding."""
+    answer = {name: value.numpy()[0] for name, value in signature(text=tf.constant([text])).items()}
+    length = int(answer["length"])
+    answer["tokens"] = [token.decode("utf-8") for token in answer["tokens"][:length]]
+    answer["polarity"] = answer["polarity"][:length]
+    answer["label"] = answer["label"].decode()
+    return answer
+
+
+def evaluate(
+    signature: Signature,
+    source: str,
+    split: Split,
+    seed: int,
+    plots: Path | None,
+    validation_fraction: float = Settings.validation_fraction,
+) -> dict[str, Any]:
+    """Judge a model on a split of a source: `nlp_lstm.sentiment.metrics.binary_classification` and the throughput."""
+    records = load_reviews(source, [split], validation_fraction=validation_fraction, seed=seed)[split]
+    texts = [record.text.encode("utf-8") for record in records]
+    labels = [record.label for record in records if record.label is not None]
+    if len(labels) < max(1, len(texts)):
+        raise UserError(f"the split '{split}' of '{source}' has no labels to judge by: evaluate on another --split")
+    if plots is not None:
+        with told_if_unwritable("--plots", plots):  # before the work, which would be lost
+            plots.mkdir(parents=True, exist_ok=True)
+    predict(signature, texts[:1])  # the first call of a graph is slower, and no figure of its speed
+    started = time.perf_counter()
+    scores = predict(signature, texts)["score"]
+    seconds = time.perf_counter() - started
+    if plots is not None:
+        with told_if_unwritable("--plots", plots):
+            draw_confusion(labels, scores, LABELS, plots / "confusion.png")
+            draw_reliability(labels, scores, plots / "reliability.png")
+    return {
+        "data": source,
+        "split": split,
+        **binary_classification(labels, scores, _lengths(texts)),
+        "seconds": round(seconds, 2),
+        "texts_per_second": round(len(texts) / seconds, 1),
+    }
+
+
+def _lengths(texts: Sequence[bytes]) -> list[int]:
+    lengths: list[int] = []
+    for start in range(0, len(texts), 1000):
+        lengths.extend(tokenize(tf.constant(texts[start : start + 1000])).row_lengths().numpy().tolist())
+    return lengths

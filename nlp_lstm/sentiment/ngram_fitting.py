@@ -1,0 +1,84 @@
+"""Fit the n-gram model, and the mixture of it and the LSTM: both small convex problems that scikit-learn solves."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import scipy.sparse
+from sklearn.linear_model import LogisticRegression
+
+from nlp_lstm.models.classifier import BlendedClassifier
+from nlp_lstm.models.ngrams import NgramClassifier
+from nlp_lstm.sentiment import batches
+
+_TOKENS_PER_BATCH = 200_000
+
+
+def fit_ngrams(
+    ngrams: NgramClassifier, ids: Sequence[np.ndarray], labels: Sequence[int], regularization: float
+) -> None:
+    r"""Set an n-gram model's weights (Wang and Manning 2012, section 2.3, with logistic loss).
+
+    >>> fit_ngrams(ngrams, ids, labels, regularization=10.0)
+
+    A text is the vector of which n-grams it has, each scaled by the log-count ratio
+    :math:`r = \log \frac{p / \|p\|_1}{q / \|q\|_1}`, `p` and `q` being one plus the number of positive and of negative
+    texts that have the n-gram.
+
+    Args:
+        ngrams: a built n-gram model.
+        ids: the token ids of each text.
+        labels: 0 or 1 for each; both must occur.
+        regularization: strength of the penalty on the squared weights.
+    """
+    present = _present_ngrams(ngrams, ids)
+    truth = np.asarray(labels)
+    positive = np.asarray(present[truth == 1].sum(axis=0)).ravel() + 1.0
+    negative = np.asarray(present[truth == 0].sum(axis=0)).ravel() + 1.0
+    ratio = np.log(positive / positive.sum()) - np.log(negative / negative.sum())
+    scaled = present.multiply(ratio).tocsr()
+    model = LogisticRegression(C=1.0 / regularization, max_iter=500).fit(scaled, truth)
+    ngrams.table.assign((ratio * model.coef_[0]).astype(np.float32))
+    ngrams.bias.assign(np.float32(model.intercept_[0]))
+
+
+def _present_ngrams(ngrams: NgramClassifier, ids: Sequence[np.ndarray]) -> scipy.sparse.csr_matrix:
+    """Which n-grams each text has: ones in a sparse `(texts, weights)`."""
+    found: list[np.ndarray] = [np.empty(0)] * len(ids)
+    for places, batch in batches.sorted_batches(ids, _TOKENS_PER_BATCH):
+        indices = keras.ops.convert_to_numpy(ngrams.indices(batch))
+        for place, row in zip(places, indices.reshape(len(places), -1), strict=True):
+            found[place] = np.unique(row[row >= 0])
+    starts = np.cumsum([0, *(len(row) for row in found)])
+    columns = np.concatenate(found)
+    shape = (len(ids), ngrams.vocabulary_size + ngrams.buckets)
+    return scipy.sparse.csr_matrix((np.ones(len(columns)), columns, starts), shape=shape)
+
+
+def blend(classifier: BlendedClassifier, ids: Sequence[np.ndarray], labels: Sequence[int]) -> dict[str, float]:
+    """Set the mixture of both models by logistic regression over their two logits on validation data.
+
+    >>> blend(classifier, validation_ids, validation_labels)
+    {'lstm_accuracy': 0.89, 'ngram_accuracy': 0.91, 'accuracy': 0.92}
+
+    Args:
+        classifier: both models, fitted on other data.
+        ids: the token ids of each validation text.
+        labels: 0 or 1 for each; both must occur.
+
+    Returns:
+        The validation accuracy of the LSTM alone, of the n-grams alone and of the mixture.
+    """
+    logits = np.zeros((len(ids), 2))
+    for places, batch in batches.sorted_batches(ids, _TOKENS_PER_BATCH // 8):
+        logits[places, 0] = keras.ops.convert_to_numpy(classifier.lstm(batch))
+        logits[places, 1] = keras.ops.convert_to_numpy(classifier.ngrams(batch))
+    truth = np.asarray(labels)
+    model = LogisticRegression().fit(logits, truth)
+    classifier.mixture.assign(np.array([*model.coef_[0], model.intercept_[0]], np.float32))
+    scores = {
+        "lstm_accuracy": logits[:, 0],
+        "ngram_accuracy": logits[:, 1],
+        "accuracy": model.decision_function(logits),
+    }
+    return {name: float(np.mean((score > 0) == (truth == 1))) for name, score in scores.items()}

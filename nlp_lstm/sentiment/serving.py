@@ -1,0 +1,130 @@
+"""What a served model does, from strings to strings in one graph of core TensorFlow operations."""
+
+import tensorflow as tf
+
+from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
+from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary
+from nlp_lstm.text.words import tokenize
+
+LONGEST_TEXT_BYTES = 65_536
+LONGEST_TEXT_TOKENS = 1_024
+
+_TEXT = tf.TensorSpec([None], tf.string)
+
+
+class SentimentServing(tf.Module):
+    """The signatures of a sentiment model; `nlp_lstm.saved_model.save` writes them into a SavedModel.
+
+    >>> serving = SentimentServing(classifier, vocabulary)
+    >>> serving.serving_default(text=tf.constant(["One of the best films of the year."]))
+    {'label': <tf.Tensor: ... [b'positive'] ...>, 'score': <tf.Tensor: ... [0.98] ...>}
+
+    A request cannot hold a server: of a text only the last `LONGEST_TEXT_BYTES` bytes are read and of those the last
+    `LONGEST_TEXT_TOKENS` tokens are taken, since reviews come to their verdict at the end. Rows share nothing but the
+    width of their padding, which the model does not see.
+
+    Args:
+        classifier: a built classifier.
+        vocabulary: the tokens whose ids it was trained on.
+    """
+
+    def __init__(self, classifier: SentimentClassifier | BlendedClassifier, vocabulary: Vocabulary):
+        super().__init__(name="sentiment")
+        self.classifier = classifier
+        self.table = vocabulary.table
+
+    @property
+    def resources(self):
+        """What the graphs read and a SavedModel must hold."""
+        return [self.classifier, self.table]
+
+    @property
+    def signatures(self):
+        """The signatures by the names that a server knows them by."""
+        return {"serving_default": self.serving_default, "classify": self.classify, "explain": self.explain}
+
+    @tf.function(input_signature=[_TEXT], autograph=False)
+    def serving_default(self, text):
+        """Label and P(positive) of each text.
+
+        Args:
+            text: string `(batch,)`; any bytes.
+
+        Returns:
+            `label`: string `(batch,)`, `negative` or `positive`; `score`: float32 `(batch,)`, P(positive).
+        """
+        score = tf.sigmoid(self.classifier(self._ids(_tokens(text))))
+        return {"label": _labels(score), "score": score}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def classify(self, inputs):
+        """The same for TensorFlow Serving's Classify.
+
+        Args:
+            inputs: string `(batch,)` of serialized `tf.Example`s with a bytes feature `text`; an absent one is empty.
+
+        Returns:
+            `classes`: string `(batch, 2)`, always `negative`, `positive`; `scores`: float32 `(batch, 2)`.
+        """
+        features = {"text": tf.io.FixedLenFeature([], tf.string, default_value="")}
+        score = self.serving_default(tf.io.parse_example(inputs, features)["text"])["score"]
+        classes = tf.tile(tf.constant([["negative", "positive"]]), [tf.shape(inputs)[0], 1])
+        return {"classes": classes, "scores": tf.stack([1.0 - score, score], axis=-1)}
+
+    @tf.function(input_signature=[_TEXT], autograph=False)
+    def explain(self, text):
+        """What each token did.
+
+        Args:
+            text: string `(batch,)`; any bytes.
+
+        Returns:
+            `tokens`: string `(batch, time)`, the first and last token of a text being its boundaries `<s>` and `</s>`
+            and padding empty; `length`: int32 `(batch,)`; `label` and `score` as in `serving_default`; and float32
+            `(batch, time)`, 0 in padding: `polarity`, a token's share of the logit (a row adds up to `logit - bias`),
+            and `forward_input`, `forward_forget`, `forward_output`, `backward_input`, `backward_forget`,
+            `backward_output`, the mean activity of each gate over its units; float32 `(batch,)`: `logit`, `bias`.
+        """
+        tokens = _tokens(text)
+        ids = self._ids(tokens)
+        shown = _between(tokens, "<s>", "</s>")
+        logit, polarity, directions = self.classifier.explain(ids)
+        score = tf.sigmoid(logit)
+        visible = tf.cast(tf.not_equal(ids, PADDING), tf.float32)
+        answer = {
+            "tokens": shown.to_tensor("", shape=tf.stack([-1, tf.shape(ids)[1]])),
+            "length": tf.cast(shown.row_lengths(), tf.int32),
+            "label": _labels(score),
+            "score": score,
+            "logit": logit,
+            "bias": tf.fill(tf.shape(logit), self.classifier.bias),
+            "polarity": polarity * visible,
+        }
+        for direction, gates in zip(("forward", "backward"), directions, strict=True):
+            for name in ("input", "forget", "output"):
+                answer[f"{direction}_{name}"] = tf.reduce_mean(getattr(gates, name), axis=-1) * visible
+        return answer
+
+    def _ids(self, tokens):
+        ids = _between(tokens.with_flat_values(self.table.lookup(tokens.flat_values)), BOUNDARY, BOUNDARY)
+        # Every text has its two boundaries; no text at all must still have steps for the loop to stack.
+        longest = tf.maximum(tf.reduce_max(ids.row_lengths()), 2)
+        return ids.to_tensor(PADDING, shape=tf.stack([tf.constant(-1, tf.int64), longest]))
+
+
+def _tokens(text):
+    """The last tokens of each text, ragged `(batch, time)`."""
+    start = tf.maximum(tf.strings.length(text) - LONGEST_TEXT_BYTES, 0)
+    text = tf.strings.substr(text, start, tf.fill(tf.shape(start), LONGEST_TEXT_BYTES))
+    return tokenize(text)[:, -LONGEST_TEXT_TOKENS:]
+
+
+def _between(rows, first, last):
+    """Put one value before and one behind every row of a ragged tensor."""
+    column = tf.ones_like(rows.row_lengths()[:, None], tf.int32)
+    edges = [tf.fill(tf.shape(column), tf.constant(value, rows.dtype)) for value in (first, last)]
+    return tf.concat([edges[0], rows, edges[1]], axis=1)
+
+
+def _labels(score):
+    return tf.where(score > 0.5, "positive", "negative")

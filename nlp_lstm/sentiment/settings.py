@@ -1,0 +1,108 @@
+"""The settings of a sentiment classifier's run: each is a flag of `train`."""
+
+import dataclasses
+import math
+
+from nlp_lstm.models.ngrams import LARGEST_VOCABULARY
+from nlp_lstm.settings import Range, check_ranges
+
+TASK = "sentiment"
+
+
+BLEND = "blend"
+"Names the line of `metrics.jsonl` that tells the validation accuracy of the LSTM, of the n-grams and of both."
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a sentiment classifier is built and trained; each is a flag of `train`.
+
+    Raises:
+        UserError: if a value is out of its range.
+    """
+
+    seed: int = 0
+    "Settles the weights, the order of the texts and every dropout mask."
+    validation_fraction: float = 0.1
+    "Share of the training split, cut film by film, that chooses the best epoch."
+    vocabulary_size: int = 30_000
+    "Most tokens to know, three special ones counted in."
+    least_count: int = 2
+    "A token seen fewer times in training text is unknown."
+    embedding_size: int = 128
+    "Width of the token embedding."
+    units: int = 128
+    "Width of the LSTM in each direction."
+    word_dropout: float = 0.3
+    "Rate at which whole tokens are dropped."
+    dropout: float = 0.4
+    "Rate at which embedding features are dropped."
+    recurrent_dropout: float = 0.2
+    "Rate at which features of the hidden state are dropped between steps."
+    pooled_dropout: float = 0.5
+    "Rate at which pooled features are dropped before the last layer."
+    pretraining_epochs: int = 15
+    "Epochs of language modelling on all training text before any label is used; 0 for none."
+    pretraining_passes: float = 1.5
+    "How often those epochs together go over the text."
+    pretraining_units: int = 256
+    "Width of the LSTM in each direction of the language models."
+    pretraining_learning_rate: float = 0.002
+    "Adam's rate at the start of pre-training; it falls to a twentieth."
+    pretraining_batch_size: int = 128
+    "Windows in a batch of pre-training."
+    window: int = 80
+    "Tokens in a window of pre-training."
+    samples: int = 512
+    "Wrong tokens drawn for each batch of pre-training."
+    pretrained_embedding_scale: float = 0.3
+    "Training with labels starts from the pre-trained embedding times this."
+    epochs: int = 6
+    "Most epochs of training with labels."
+    patience: int = 3
+    "Stop after so many epochs without a better validation accuracy."
+    learning_rate: float = 0.0015
+    "Adam's rate at the start of training; it falls to a twentieth."
+    tokens_per_batch: int = 12_800
+    "Tokens, padding counted in, in a batch of training."
+    longest_training_text: int = 320
+    "A longer text is cut, each epoch, to a random stretch of so many tokens."
+    clip_norm: float = 1.0
+    "Largest norm of the gradient."
+    final_rate_share: float = 0.05
+    "The learning rate ends at this share of where it starts."
+    ngram_order: int = 2
+    "Longest run of tokens that has a weight of its own in the n-gram model."
+    ngram_buckets: int = 524_288
+    "Weights of the n-gram model for runs of two and more tokens, which share them by hash; 0 for no n-gram model."
+    ngram_regularization: float = 10.0
+    "Strength of the penalty on the squared weights of the n-gram model."
+
+    def __post_init__(self):
+        check_ranges(self, _RANGES)
+
+
+_RANGES: list[Range] = [
+    ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
+    ("vocabulary_size", lambda value: 4 <= value <= LARGEST_VOCABULARY, f"4 to {LARGEST_VOCABULARY}"),
+    ("window", lambda value: value >= 2, "at least 2"),
+    ("pretraining_epochs ngram_buckets", lambda value: value >= 0, "at least 0"),
+    (
+        "least_count embedding_size units pretraining_units ngram_order pretraining_batch_size samples epochs patience "
+        "tokens_per_batch longest_training_text",
+        lambda value: value >= 1,
+        "at least 1",
+    ),
+    (
+        "validation_fraction word_dropout dropout recurrent_dropout pooled_dropout",
+        lambda value: 0 <= value < 1,
+        "at least 0 and less than 1",
+    ),
+    (
+        "pretraining_passes pretraining_learning_rate pretrained_embedding_scale learning_rate clip_norm "
+        "ngram_regularization",
+        lambda value: 0 < value < math.inf,
+        "a finite number above 0",
+    ),
+    ("final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
+]

@@ -1,0 +1,318 @@
+"""Translation: train on sentence pairs, judge, translate, look inside and export."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from nlp_lstm import cli
+from nlp_lstm.errors import UserError
+from nlp_lstm.files import told_if_unwritable
+
+cli.import_tensorflow_quietly()
+
+from nlp_lstm.datasets import pair_table
+from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
+from nlp_lstm.pictures import attention_map
+from nlp_lstm.run_folder import RunFolder, as_started
+from nlp_lstm.translation import inference
+from nlp_lstm.translation.export import export_runs
+from nlp_lstm.translation.inference import TranslationModel
+from nlp_lstm.translation.serving import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
+from nlp_lstm.translation.settings import Settings
+from nlp_lstm.translation.train import train as train_run
+
+SHIPPED = cli.SHIPPED_MODELS / "translation"
+
+app = App(name="translation", help=__doc__, version_flags=[])
+
+
+@app.command
+def train(
+    *,
+    run: Path,
+    data: str | None = None,
+    source_file: str | None = None,
+    target_file: str | None = None,
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
+) -> None:
+    """Train a model. Started again with the same flags after a kill, it goes on from the last whole epoch.
+
+    Parameters
+    ----------
+    run
+        Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
+    data
+        `sample`, a folder of parallel files (train.en.gz, train.de.gz, val.en.gz ...), the prefix of two
+        (folder/train), a table of a sentence, a tab and its translation a line (.txt, .tsv, also packed), or the name
+        of a TensorFlow dataset such as `ted_hrlr_translate/pt_to_en`.
+    source_file
+        Instead of --data, with --target-file: sentences, one a line.
+    target_file
+        Their translations, line by line.
+    """
+    train_run(data, RunFolder(run), settings, source_file, target_file)
+
+
+@app.command
+def evaluate(
+    *,
+    data: str | None = None,
+    split: Literal["train", "validation", "test"] = "validation",
+    source_file: str | None = None,
+    target_file: str | None = None,
+    source_language: str | None = None,
+    target_language: str | None = None,
+    reverse: bool | None = None,
+    validation_fraction: float | None = None,
+    seed: int | None = None,
+    model: Path = SHIPPED,
+    run: list[Path] | None = None,
+    beam_size: int = DEFAULT_BEAM,
+    length_penalty: float | None = None,
+    coverage_penalty: float | None = None,
+    json: bool = False,
+) -> None:
+    """Judge a model: BLEU and chrF on the text as it is, and BLEU on lower-case tokens.
+
+    Parameters
+    ----------
+    data
+        As for `train`. The sentences of a table count once each, all their translations being right.
+    split
+        Which part of --data to judge on.
+    source_file
+        Instead of --data, with --target-file: sentences, one a line.
+    target_file
+        Their translations, line by line.
+    source_language
+        As for `train`; where this and the next four are not named, they are those of --run.
+    target_language
+        As for `train`; its rules split the text into tokens. By default the end of --target-file's name, or `de`.
+    reverse
+        As for `train`.
+    validation_fraction
+        As for `train`.
+    seed
+        As for `train`.
+    model
+        A SavedModel, or a folder of versions of which the latest counts.
+    run
+        Judge this training run instead, or several together, and keep the figures in the first for the model card.
+    beam_size
+        Translations under way at once.
+    length_penalty
+        For runs: 0 takes the likeliest translation, more favours longer ones.
+    coverage_penalty
+        For runs: more favours translations that look at all of the source.
+    json
+        Print one JSON object.
+    """
+    alpha, beta = _penalties(length_penalty, coverage_penalty, run)
+    _check_beam(beam_size)
+    how = as_started(
+        run[0] if run else None,
+        Settings(),
+        source_language=source_language,
+        target_language=target_language,
+        reverse=reverse,
+        validation_fraction=validation_fraction,
+        seed=seed,
+    )
+    if source_file or target_file:
+        if data or not (source_file and target_file):
+            raise UserError("name either --data, or both --source-file and --target-file")
+        pairs, name, split_name = read_pairs(source_file, target_file), source_file, "file"
+        language = target_language or _language_of(target_file) or how["target_language"]
+    else:
+        pairs = load_pairs(data, [split], **how)[split]
+        language = how["target_language"]
+        name, split_name = str(data), split
+    if not source_file and (name == "sample" or pair_table.is_table(name)):
+        sources, references = inference.with_all_references(pairs)
+    else:
+        sources, references = _each_alone(pairs)
+    opened = TranslationModel(model, run or [], alpha, beta)
+    figures = inference.evaluate(opened, sources, references, language or "de", beam_size)
+    result = {"data": name, "split": split_name, **figures}
+    if run:
+        RunFolder(run[0]).keep_evaluation(result)
+    if json:
+        cli.print_json(result)
+        return
+    for key, value in result.items():
+        if key != "bleu_by_length":
+            print(f"{key:23} {value:.4f}" if isinstance(value, float) else f"{key:23} {value}")
+    for bucket in result["bleu_by_length"]:
+        bleu = "" if bucket["bleu"] is None else f"{bucket['bleu']:.2f}"
+        print(f"{bucket['words'] + ' words':12} {bucket['sentences']:6} sentences {bleu:>7}")
+
+
+def _each_alone(pairs: Pairs) -> tuple[list[str], list[list[str]]]:
+    return pairs.source, [[target] for target in pairs.target]
+
+
+def _language_of(file: str) -> str:
+    """`de` of `test.de.gz`."""
+    parts = [part for part in Path(file).name.lower().split(".")[1:] if part not in ("gz", "xz", "bz2", "txt")]
+    return parts[-1] if parts and len(parts[-1]) in (2, 3) and parts[-1].isalpha() else ""
+
+
+def _penalties(
+    length_penalty: float | None, coverage_penalty: float | None, run: list[Path] | None
+) -> tuple[float, float]:
+    given = {"--length-penalty": length_penalty, "--coverage-penalty": coverage_penalty}
+    for flag, value in given.items():
+        if value is not None and not run:
+            raise UserError(f"{flag} is part of an exported model: leave it out, or name a --run")
+        if value is not None and not 0 <= value <= 10:
+            raise UserError(f"{flag} is {value}: expected 0 to 10")
+    return (
+        DEFAULT_ALPHA if length_penalty is None else length_penalty,
+        DEFAULT_BETA if coverage_penalty is None else coverage_penalty,
+    )
+
+
+def _check_beam(beam_size: int) -> None:
+    if not 1 <= beam_size <= LARGEST_BEAM:
+        raise UserError(f"--beam-size is {beam_size}: expected 1 (greedy) to {LARGEST_BEAM}")
+
+
+@app.command
+def translate(
+    *texts: str,
+    file: Path | None = None,
+    beam_size: int = DEFAULT_BEAM,
+    n_best: int = 1,
+    model: Path = SHIPPED,
+    run: list[Path] | None = None,
+    json: bool = False,
+) -> None:
+    """Translate texts: a line for each, in their order, empty ones empty.
+
+    Parameters
+    ----------
+    texts
+        The texts; without them the lines of --file or of standard input.
+    file
+        A text a line.
+    beam_size
+        Translations under way at once; 1 is greedy.
+    n_best
+        Print so many different translations of each text, each behind the number of the text and its score.
+    model
+        A SavedModel, or a folder of versions of which the latest counts.
+    run
+        Use this training run instead, or several together.
+    json
+        Print one JSON object a text.
+    """
+    _check_beam(beam_size)
+    if not 1 <= n_best <= beam_size:
+        raise UserError(f"--n-best is {n_best}: expected 1 to --beam-size, which is {beam_size}")
+    inputs = cli.texts_from(texts, file)
+    opened = TranslationModel(model, run or [])
+    for number, (given, found) in enumerate(zip(inputs, opened.translate(inputs, beam_size), strict=True), start=1):
+        if json:
+            best = {"translation": found[0].text, "score": found[0].score}
+            listed = [{"translation": each.text, "score": each.score} for each in found[:n_best]]
+            others = {"n_best": listed} if n_best > 1 else {}
+            cli.print_json({"text": given.decode("utf-8", "replace"), **best, **others})
+        elif n_best > 1:
+            for each in found[:n_best]:
+                print(f"{number}\t{each.score:.4f}\t{each.text}")
+        else:
+            print(found[0].text)
+
+
+@app.command
+def explain(
+    *texts: str,
+    file: Path | None = None,
+    plot: Path | None = None,
+    html: Path | None = None,
+    model: Path = SHIPPED,
+    run: list[Path] | None = None,
+    json: bool = False,
+) -> None:
+    """Show what the model looked at for each piece of its translation.
+
+    Parameters
+    ----------
+    texts
+        The texts; without them the lines of --file or of standard input.
+    file
+        A text a line.
+    plot
+        Draw the attention of the one text into this PNG file.
+    html
+        Write a page with the attention of all texts into this HTML file.
+    model
+        A SavedModel, or a folder of versions of which the latest counts.
+    run
+        Use this training run instead, or several together.
+    json
+        Print one JSON object a text.
+    """
+    for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
+        if path is not None and path.suffix.lower() != suffix:
+            raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
+    inputs = cli.texts_from(texts, file)
+    if plot is not None and len(inputs) > 1:
+        raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
+    opened = TranslationModel(model, run or [])
+    answers = [opened.explain(given) for given in inputs]
+    if plot is not None:
+        translation, attended = answers[0]
+        with told_if_unwritable("--plot", plot):
+            attention_map.draw_attention(*attended, plot, title=translation.text)
+    if html is not None:
+        with told_if_unwritable("--html", html):
+            attention_map.write_attention_html([attended for _, attended in answers], "Attention", html)
+    for given, (translation, attended) in zip(inputs, answers, strict=True):
+        if json:
+            cli.print_json(
+                {
+                    "text": given.decode("utf-8", "replace"),
+                    "translation": translation.text,
+                    "score": translation.score,
+                    "source_pieces": attended.source,
+                    "target_pieces": attended.target,
+                    "attention": [[round(float(weight), 5) for weight in row] for row in attended.attention],
+                }
+            )
+        else:
+            print(translation.text)
+            attention_map.print_attention(*attended)
+
+
+@app.command
+def export(
+    *,
+    run: list[Path],
+    to: Path = SHIPPED,
+    length_penalty: float = DEFAULT_ALPHA,
+    coverage_penalty: float = DEFAULT_BETA,
+    json: bool = False,
+) -> None:
+    """Write a finished training run, or several together, as the next version of a SavedModel.
+
+    Parameters
+    ----------
+    run
+        The run's folder; several with the same subwords are averaged in use.
+    to
+        The model's folder; the next free version number is made below it.
+    length_penalty
+        As for `evaluate`.
+    coverage_penalty
+        As for `evaluate`.
+    json
+        Print one JSON object.
+    """
+    alpha, beta = _penalties(length_penalty, coverage_penalty, run)
+    version = export_runs(run, to, alpha, beta)
+    if json:
+        cli.print_json({"version": str(version)})
+    else:
+        print(version)

@@ -1,0 +1,100 @@
+"""The settings of a translator's run: each is a flag of `train`."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from nlp_lstm.models.translator import Attention
+from nlp_lstm.settings import Range, check_ranges
+
+TASK = "translation"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a translator is built and trained; each is a flag of `train`.
+
+    Raises:
+        UserError: if a value is out of its range.
+    """
+
+    seed: int = 0
+    "Settles the weights, the order of the batches, how words are split in training and every dropout mask."
+    source_language: str = ""
+    "Language to translate from, as the data calls it; where the data tells, it need not be named."
+    target_language: str = ""
+    "Language to translate into."
+    reverse: bool = False
+    "Translate from the second column of a table into the first."
+    validation_fraction: float = 0.05
+    "Share of the pairs that chooses the best epoch, where the source has no validation part of its own."
+    subwords: int = 4000
+    "Number of subwords, with 256 for bytes: of both languages together, or of each."
+    separate_subwords: bool = False
+    "Let each language have subwords, and an embedding, of its own."
+    subword_sampling: float = 0.3
+    "Draw how words are split in training, by probabilities to this power (less is more daring); 0 never to."
+    longest: int = 128
+    "Training leaves out pairs with more subwords on either side."
+    embedding_size: int = 256
+    "Width of the embedding, which source, target and output share."
+    encoder_units: int = 224
+    "Width of each direction of the encoder."
+    encoder_layers: int = 1
+    "Number of bidirectional LSTMs on top of one another."
+    decoder_units: int = 320
+    "Width of the decoder's LSTM."
+    attention: Attention = "dot"
+    "How a state of the decoder is held against those of the encoder."
+    attention_size: int = 160
+    "Width in which they are."
+    embedding_dropout: float = 0.2
+    "Rate at which embedding features are dropped, the same ones in the whole sentence."
+    memory_dropout: float = 0.3
+    "Rate at which features of the encoder's states are dropped."
+    output_dropout: float = 0.4
+    "Rate at which features are dropped before the guess."
+    recurrent_kernel_dropout: float = 0.1
+    "Rate at which recurrent weights are dropped (DropConnect)."
+    label_smoothing: float = 0.1
+    "Share of a guess that is to be spread over all subwords."
+    epochs: int = 26
+    "Passes over the pairs, at the most."
+    patience: int = 8
+    "Stop after so many epochs without a better validation BLEU."
+    tokens_per_batch: int = 1536
+    "Source subwords in a batch, padding counted in."
+    learning_rate: float = 0.002
+    "Adam's highest rate."
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    "How the rate falls: along a cosine, or by half after each epoch whose BLEU is no better than the best."
+    final_rate_share: float = 0.02
+    "The cosine ends at this share of the highest rate."
+    clip_norm: float = 1.0
+    "Largest norm of the gradient."
+    averaging: float = 0.998
+    "Decay of the average of the weights, which is what is judged and kept; 0 for none."
+
+    def __post_init__(self):
+        check_ranges(self, _RANGES)
+
+
+_RANGES: list[Range] = [
+    ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
+    (
+        "embedding_size encoder_units encoder_layers decoder_units attention_size epochs patience tokens_per_batch",
+        lambda value: value >= 1,
+        "at least 1",
+    ),
+    ("subwords", lambda value: 261 <= value <= 100_000, "261 (four special ones, 256 bytes and another) to 100000"),
+    ("longest", lambda value: 2 <= value <= 256, "2 to 256"),
+    ("validation_fraction", lambda value: 0 < value < 0.5, "above 0 and less than 0.5"),
+    (
+        "embedding_dropout memory_dropout output_dropout recurrent_kernel_dropout label_smoothing averaging",
+        lambda value: 0 <= value < 1,
+        "at least 0 and less than 1",
+    ),
+    ("subword_sampling", lambda value: 0 <= value <= 1000, "0 to 1000"),
+    ("learning_rate clip_norm", lambda value: 0 < value < math.inf, "a finite number above 0"),
+    ("final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
+]

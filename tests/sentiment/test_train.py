@@ -1,0 +1,194 @@
+"""Training the classifier on the sample, from texts to a run folder: whole, again, and killed half-way."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlp_lstm.datasets.reviews import load_reviews
+from nlp_lstm.errors import UserError
+from nlp_lstm.models.encoder import BidirectionalEncoder
+from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.sentiment import batches
+from nlp_lstm.sentiment import train as train_module
+from nlp_lstm.sentiment.build import build_classifier, load_run
+from nlp_lstm.sentiment.settings import Settings
+from nlp_lstm.sentiment.train import train
+from nlp_lstm.text.vocabulary import Vocabulary
+
+TINY = Settings(
+    seed=5,
+    vocabulary_size=300,
+    embedding_size=6,
+    units=5,
+    recurrent_dropout=0.1,
+    pretraining_epochs=3,
+    pretraining_passes=2.0,
+    pretraining_batch_size=8,
+    window=16,
+    samples=20,
+    epochs=3,
+    patience=3,
+    learning_rate=0.02,
+    tokens_per_batch=1344,  # 28 texts of 48: the 224 of the sample make even batches, and XLA compiles but one
+    longest_training_text=48,
+    pretraining_units=7,
+    ngram_buckets=500,
+)
+
+
+def without_times(run):
+    return [
+        {key: value for key, value in row.items() if key not in ("seconds", "cpu_seconds")} for row in run.metrics()
+    ]
+
+
+def best_classifier(run):
+    classifier = build_classifier(TINY, len(Vocabulary.load(run.path / "vocabulary.txt"))).lstm
+    classifier.load_weights(run.best_weights("training"))
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("whole") / "run")
+    train("sample", run, TINY)
+    return run
+
+
+def test_metrics_tell_of_every_stage(whole):
+    rows = whole.metrics()
+    assert [(row["stage"], row["epoch"]) for row in rows] == [
+        *(("pretraining", epoch) for epoch in (1, 2, 3)),
+        *(("training", epoch) for epoch in (1, 2, 3)),
+        ("blend", 1),
+    ]
+    assert rows[2]["val_loss"] < rows[0]["val_loss"]
+    assert all(0 <= row["val_accuracy"] <= 1 for row in rows[3:6])
+    assert rows[6]["ngram_accuracy"] > 0.6
+    assert whole.config() == {"task": "sentiment", "data": "sample", **dataclasses.asdict(TINY)}
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(whole):
+    """A classifier built anew and given them has, text by text, the accuracy that was written down."""
+    classifier = best_classifier(whole)
+    vocabulary = Vocabulary.load(whole.path / "vocabulary.txt")
+    records = load_reviews("sample", ["validation"])["validation"]
+    right = 0
+    for places, ids in batches.sorted_batches(batches.token_ids([r.text for r in records], vocabulary), 2000):
+        positive = np.asarray(classifier(ids)) > 0
+        right += sum(records[place].label == guess for place, guess in zip(places, positive, strict=True))
+    assert right / len(records) == pytest.approx(max(row["val_accuracy"] for row in whole.metrics()[3:6]), abs=1e-6)
+
+
+def test_the_classifier_starts_from_the_pretrained_embedding(monkeypatch, tmp_path):
+    """Stop where training with labels begins, and look at what it begins with."""
+    begun = []
+    monkeypatch.setattr(
+        train_module,
+        "_train_with_labels",
+        lambda classifier, *_: begun.append(classifier.encoder.get_weights()[0]),
+    )
+    monkeypatch.setattr(train_module, "_add_ngrams", lambda *_: None)
+    monkeypatch.setattr(train_module, "_pretrain", lambda encoder, *_: mark(encoder))
+
+    def mark(encoder):
+        encoder.build((None, None))
+        encoder.set_weights([np.full(weight.shape, place + 2) for place, weight in enumerate(encoder.weights)])
+
+    train("sample", RunFolder(tmp_path / "run"), TINY)
+    np.testing.assert_allclose(begun[0], 2 * TINY.pretrained_embedding_scale, rtol=1e-6)
+
+
+SCRIPT = """
+import dataclasses, json, sys
+from nlp_lstm.sentiment import Settings, train
+from nlp_lstm.training import RunFolder
+train("sample", RunFolder(sys.argv[1]), Settings(**json.loads(sys.argv[2])))
+"""
+
+
+def test_killed_and_started_again_it_ends_the_same(whole, tmp_path):
+    """Killed for good in the middle of the second stage by another process's SIGKILL, then gone on with in this one."""
+    run = RunFolder(tmp_path / "run")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(run.path), json.dumps(dataclasses.asdict(TINY))],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    try:
+        deadline = time.monotonic() + 240
+        while not (run.checkpoints / "training-0001.weights.h5").exists():
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    killed_after = without_times(run)
+    assert killed_after == without_times(whole)[: len(killed_after)]
+    assert not run.model_weights.exists()
+    train("sample", run, TINY)
+    assert without_times(run) == without_times(whole)
+    assert run.model_weights.exists()
+    for found, expected in zip(load_run(run)[0].weights, load_run(whole)[0].weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_without_pretraining(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    train("sample", run, dataclasses.replace(TINY, pretraining_epochs=0, epochs=1, ngram_buckets=0))
+    assert [row["stage"] for row in run.metrics()] == ["training"]
+    assert run.best_weights("training").exists()
+    assert not run.best_weights("pretraining").exists()
+
+
+def test_pretraining_goes_over_the_text_as_often_as_asked(monkeypatch, tmp_path):
+    """Whatever the length of a pass, each epoch gets its windows; it once waited for ever for a pass's last window."""
+    given = []
+
+    def look(model, stage, run, verbose=True):
+        given.append([np.concatenate([ids for ids, _ in stage.batches(epoch)]) for epoch in (1, 2, 3)])
+        np.testing.assert_array_equal(given[-1][1], np.concatenate([ids for ids, _ in stage.batches(2)]))
+
+    def too_long(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr(train_module, "train_stage", look)
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(60)
+    try:
+        rng = np.random.default_rng(0)
+        for total in (3, 40, 75, 79, 80, 81, 97):  # windows of 16: from no whole one to six
+            ids = [np.array([2, 2]), 3 + rng.integers(0, 20, total)]  # the first of each hundred is held out
+            settings = dataclasses.replace(TINY, pretraining_passes=9.0, pretraining_batch_size=2)
+            train_module._pretrain(BidirectionalEncoder(30, 6, 7), ids, RunFolder(tmp_path), settings)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    for total, epochs in zip((3, 40, 75, 79, 80, 81, 97), given, strict=True):
+        assert len({len(windows) for windows in epochs}) == 1
+        passes = 3 * epochs[0].size / total
+        assert 9 * 0.4 <= passes <= 9 * 1.6 or total < 40
+
+
+def test_a_source_that_cannot_be_read_leaves_no_run(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError):
+        train(str(tmp_path / "reviews.csv"), run, TINY)
+    assert not run.path.exists()
+
+
+def test_other_settings_are_refused(whole):
+    with pytest.raises(UserError, match="units"):
+        train("sample", whole, dataclasses.replace(TINY, units=6))

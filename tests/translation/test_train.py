@@ -1,0 +1,589 @@
+"""Training a translator on sentences of letters, to a run folder: whole, stopped half-way, diverged, refused."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import sacrebleu
+import sentencepiece
+import tensorflow as tf
+from ids_by_library import ids_by_library
+
+from nlp_lstm import training
+from nlp_lstm.datasets.pairs import load_pairs
+from nlp_lstm.errors import UserError
+from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
+from nlp_lstm.translation import train as train_module
+from nlp_lstm.translation.batches import id_pairs
+from nlp_lstm.translation.build import Vocabularies, build_model, load_run
+from nlp_lstm.translation.settings import Settings
+from nlp_lstm.translation.train import train, translate_greedily
+
+
+@pytest.fixture
+def quick_ids(monkeypatch):
+    monkeypatch.setattr(train_module, "id_pairs", ids_by_library)
+
+
+@pytest.fixture(scope="module")
+def whole(trained_translation):
+    return RunFolder(trained_translation.run)
+
+
+@pytest.fixture(scope="module")
+def tiny(trained_translation):
+    return trained_translation.settings
+
+
+@pytest.fixture(scope="module")
+def source(trained_translation):
+    return str(trained_translation.data)
+
+
+@pytest.fixture(scope="module")
+def pairs(source, tiny):
+    return load_pairs(source, ["train", "validation"], seed=tiny.seed)
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    def copy(path):
+        shutil.copytree(path, tmp_path / "copy")
+        return RunFolder(tmp_path / "copy")
+
+    return copy
+
+
+def tree(run):
+    return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+
+
+def without_times(run):
+    times = ("seconds", "cpu_seconds")
+    return [{key: value for key, value in row.items() if key not in times} for row in run.metrics()]
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("names", "values", "expected"),
+        [
+            ("seed", (-1, 2**31), "0 to 2147483647"),
+            (
+                "embedding_size encoder_units encoder_layers decoder_units attention_size epochs patience "
+                "tokens_per_batch",
+                (0, -3),
+                "at least 1",
+            ),
+            ("subwords", (-1, 0, 260, 100_001), "261 (four special ones, 256 bytes and another) to 100000"),
+            ("longest", (0, 1, 257), "2 to 256"),
+            ("validation_fraction", (0.0, 0.5, 1.0, math.nan), "above 0 and less than 0.5"),
+            (
+                "embedding_dropout memory_dropout output_dropout recurrent_kernel_dropout label_smoothing averaging",
+                (-0.1, 1.0, math.nan),
+                "at least 0 and less than 1",
+            ),
+            ("subword_sampling", (-0.1, 1000.1, math.nan), "0 to 1000"),
+            ("learning_rate clip_norm", (0.0, -1.0, math.inf, math.nan), "a finite number above 0"),
+            ("final_rate_share", (-0.1, 1.1, math.nan), "0 to 1"),
+        ],
+    )
+    def test_out_of_range(self, names, values, expected):
+        for name in names.split():
+            for value in values:
+                with pytest.raises(UserError) as caught:
+                    Settings(**{name: value})
+                assert str(caught.value) == f"--{name.replace('_', '-')} is {value}: expected {expected}"
+
+    def test_every_number_has_a_range(self):
+        """Whatever is added later: no number is below zero."""
+        for field in dataclasses.fields(Settings):
+            if type(field.default) in (int, float):
+                with pytest.raises(UserError, match=f"--{field.name.replace('_', '-')} is -1"):
+                    Settings(**{field.name: -1})
+
+    def test_the_edges_are_taken(self):
+        Settings(seed=0, subwords=261, longest=2, validation_fraction=1e-9, subword_sampling=0.0, final_rate_share=0.0)
+        Settings(seed=2**31 - 1, subwords=100_000, longest=256, validation_fraction=0.499, subword_sampling=1000.0)
+        Settings(epochs=1, patience=1, tokens_per_batch=1, averaging=0.0, learning_rate=1e-30, final_rate_share=1)
+        smallest = dict.fromkeys(("embedding_size", "encoder_units", "decoder_units", "attention_size"), 1)
+        Settings(encoder_layers=1, label_smoothing=0.0, output_dropout=0.999, **smallest)
+
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_every_setting_of_the_model_reaches_it(self, shared):
+        rates = {
+            **{"embedding_dropout": 0.1, "memory_dropout": 0.2, "output_dropout": 0.3, "recurrent_kernel_dropout": 0.4},
+            **{"embedding_size": 3, "encoder_units": 4, "decoder_units": 5, "attention_size": 6, "encoder_layers": 2},
+            **{"attention": "additive", "seed": 9},
+        }
+        source, target = ["." * 11, "." * 13]  # all that counts is how many there are
+        vocabularies = Vocabularies(target, target) if shared else Vocabularies(source, target)
+        found = build_model(Settings(**rates), vocabularies).settings
+        sizes = {"vocabulary_size": 13, "source_vocabulary_size": None if shared else 11}
+        assert found == {**rates, **sizes}
+
+
+class TestTraining:
+    def test_the_run_folder(self, whole, source, tiny):
+        files = {"source_file": None, "target_file": None}
+        digest = {"subwords_sha256": hashlib.sha256((whole.path / "subwords.model").read_bytes()).hexdigest()}
+        expected = {"task": "translation", "data": source, **files, **dataclasses.asdict(tiny)}
+        assert whole.config() == {**expected, **digest}
+        names = {name.split("/")[0] for name in tree(whole)}
+        assert names == {
+            *("checkpoints", "config.json", "curves.png", "metrics.jsonl", "model.weights.h5", "subwords.model"),
+            "tensorboard",
+        }
+        assert {name for name in tree(whole) if name.startswith("checkpoints/")} == {
+            *("checkpoints/training-0003.weights.h5", "checkpoints/training-best.weights.h5"),
+        }
+        assert (whole.path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+    def test_metrics_have_a_line_an_epoch(self, whole):
+        rows = whole.metrics()
+        assert [(row["stage"], row["epoch"]) for row in rows] == [("training", epoch) for epoch in (1, 2, 3)]
+        figures = {"loss", "nats_per_token", "val_loss", "val_nats_per_token", "val_bleu"}
+        for row in rows:
+            assert set(row) == {"stage", "epoch", "seconds", "cpu_seconds", *figures}
+            assert all(math.isfinite(row[name]) for name in figures)
+            assert 0 <= row["val_bleu"] <= 100
+
+    def test_it_learns(self, whole):
+        rows = whole.metrics()
+        for name in ("nats_per_token", "val_nats_per_token", "loss", "val_loss"):
+            assert rows[-1][name] < rows[0][name] < math.log(300) + 1
+
+    def test_subwords_are_those_of_the_training_sentences_alone(self, whole, pairs):
+        training_pairs = pairs["train"]
+        expected = Subwords.train([*training_pairs.source, *training_pairs.target], 300)
+        assert (whole.path / "subwords.model").read_bytes() == expected.model
+
+    def test_ids_are_those_of_the_library(self, whole, pairs):
+        vocabularies = load_run(whole).vocabularies
+        assert id_pairs(vocabularies, pairs["validation"]) == ids_by_library(vocabularies, pairs["validation"])
+
+    def test_what_is_kept_is_the_epoch_of_the_best_bleu(self, whole, pairs, tiny):
+        trained = load_run(whole)
+        assert trained.settings == tiny
+        assert trained.vocabularies.are_shared
+        best = max(whole.metrics(), key=lambda row: row["val_bleu"])
+        nats, tokens = 0.0, 0
+        for pair in ids_by_library(trained.vocabularies, pairs["validation"]):
+            read, following = [BEGINNING, *pair.target], [*pair.target, END]
+            logits = trained.model((np.array([[*pair.source, END]]), np.array([read])))
+            log_probs = keras.ops.convert_to_numpy(keras.ops.log_softmax(logits))[0]
+            nats -= log_probs[np.arange(len(following)), following].sum(dtype=np.float64)
+            tokens += len(following)
+        assert nats / tokens == pytest.approx(best["val_nats_per_token"], rel=1e-5)
+
+    def test_bleu_is_that_of_greedy_translations(self, whole, pairs):
+        """Found here token by token, by the model itself."""
+        model, vocabularies, _ = load_run(whole)
+        library = sentencepiece.SentencePieceProcessor(model_proto=vocabularies.target.model)
+        never = [PADDING, UNKNOWN, BEGINNING]
+        translations = []
+        for pair in ids_by_library(vocabularies, pairs["validation"]):
+            memory, state = model.encode(np.array([[*pair.source, END]]))
+            ids, longest = [BEGINNING], 2 * (len(pair.source) + 1) + 10
+            while ids[-1] != END and len(ids) <= longest:
+                log_probs, state, _ = model.step(np.array(ids[-1:]), state, memory)
+                scores = keras.ops.convert_to_numpy(log_probs)[0].copy()
+                scores[never] = -np.inf
+                ids.append(END if len(ids) == longest else int(scores.argmax()))
+            translations.append(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", library.decode(ids[1:-1])))
+        expected = sacrebleu.corpus_bleu(translations, [pairs["validation"].target], force=True).score
+        assert max(row["val_bleu"] for row in whole.metrics()) == pytest.approx(expected, rel=1e-6)
+
+    def test_what_it_says(self, trained_translation, pairs, whole):
+        first, *_ = trained_translation.told.splitlines()
+        model, vocabularies, _ = load_run(whole)
+        assert first.startswith(
+            f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation; "
+        )
+        weights = sum(weight.size for weight in model.get_weights() if weight.dtype == np.float32)
+        assert first.endswith(f"; {len(vocabularies.target)} subwords, {weights} weights")
+        assert "training: Epoch 3/3" in trained_translation.told
+
+    @pytest.mark.usefixtures("quick_ids")
+    def test_a_finished_run_is_left_alone(self, whole, source, tiny, capsys):
+        before = tree(whole)
+        train(source, whole, tiny)
+        assert tree(whole) == before
+        assert capsys.readouterr() == ("", f"the run in '{whole.path}' is finished\n")
+
+    @pytest.mark.usefixtures("quick_ids")
+    def test_other_settings_are_refused(self, whole, source, tiny):
+        before = tree(whole)
+        with pytest.raises(UserError, match=r"other settings \(attention, epochs\)"):
+            train(source, whole, dataclasses.replace(tiny, attention="additive", epochs=4))
+        assert tree(whole) == before
+
+
+@pytest.mark.usefixtures("quick_ids")
+class TestStopped:
+    def test_it_goes_on_and_ends_where_it_would_have(self, trained_translation, whole, copy_of, tiny, source, capsys):
+        run = copy_of(trained_translation.stopped)
+        assert [row["epoch"] for row in run.metrics()] == [1]
+        assert not run.model_weights.exists()
+        train(source, run, tiny)
+        assert "training: going on after epoch 1 of 3" in capsys.readouterr().err
+        assert without_times(run) == without_times(whole)
+        found, expected = (load_run(one).model.get_weights() for one in (run, whole))
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert {name for name in tree(run) if not name.startswith("tensorboard")} == {
+            name for name in tree(whole) if not name.startswith("tensorboard")
+        }
+
+    def test_loss_that_is_no_number_keeps_the_last_good_checkpoint(
+        self, trained_translation, copy_of, tiny, source, monkeypatch
+    ):
+        """The weights of a later epoch are spoilt."""
+        run = copy_of(trained_translation.stopped)
+        before = tree(run)
+        original = training.reseed
+
+        def spoiling(model, epoch):
+            original(model, epoch)
+            model.trainable_weights[0].assign(model.trainable_weights[0] * math.nan)
+
+        monkeypatch.setattr(training, "reseed", spoiling)
+        # Of one batch a graph is not worth its tracing.
+        compile_model = train_module.TeacherForcing.compile
+        eagerly = functools.partialmethod(compile_model, run_eagerly=True)
+        monkeypatch.setattr(train_module.TeacherForcing, "compile", eagerly)
+        with pytest.raises(UserError, match="the loss became nan at batch 1: the last good checkpoint is kept"):
+            train(source, run, tiny)
+        assert tree(run) == before
+        assert "checkpoints/training-0001.weights.h5" in before
+        assert "checkpoints/training-best.weights.h5" in before
+        with pytest.raises(UserError, match="is not finished"):
+            load_run(run)
+
+
+@pytest.fixture
+def begun(source, tiny, tmp_path, monkeypatch, quick_ids):
+    """The model, the stage and the run that training would begin with."""
+    given = []
+    monkeypatch.setattr(train_module, "train_stage", lambda *arguments: given.append(arguments))
+
+    def begin(**changed):
+        train(source, RunFolder(tmp_path / f"run{len(given)}"), dataclasses.replace(tiny, **changed))
+        return given[-1]
+
+    return begin
+
+
+class TestSchedule:
+    def test_the_rate_falls_by_half_after_an_epoch_that_is_no_better_than_the_best(self, begun):
+        model, stage, _ = begun(schedule="plateau")
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.03)
+        for bleus, halvings in [
+            ([], 0),
+            ([3.0], 0),
+            ([1.0, 2.0, 3.0], 0),
+            ([3.0, 3.0], 1),
+            ([1.0, 2.0, 1.5, 3.0], 1),
+            ([1.0, 2.0, 1.5, 1.7], 2),  # better than the last one, not than the best
+            ([3.0, 2.0, 1.0, 3.5, 3.5], 3),
+            ([0.0, 0.0, 0.0], 2),
+        ]:
+            found = stage.learning_rate([{"val_bleu": bleu} for bleu in bleus])
+            assert found == pytest.approx(0.03 / 2**halvings), bleus
+
+    def test_the_cosine_ends_with_the_last_batch_of_the_last_epoch(self, begun):
+        model, stage, _ = begun(final_rate_share=0.25, epochs=7, subword_sampling=0.0)
+        assert stage.learning_rate is None
+        steps = sum(len(list(stage.batches(epoch))) for epoch in range(1, 8))
+        rates = []
+        for step in range(steps + 1):
+            model.optimizer.iterations.assign(step)
+            rates.append(float(model.optimizer.learning_rate))
+        assert max(rates) == pytest.approx(0.03)
+        assert rates[-1] == pytest.approx(0.03 / 4)
+        assert rates[-2] > rates[-1] * 1.00001
+        assert np.argmax(rates) <= steps / 19
+
+    def test_what_the_best_epoch_is_and_when_to_stop(self, begun):
+        _, stage, _ = begun(epochs=9, patience=4)
+        assert (stage.monitor, stage.higher_is_better, stage.epochs, stage.patience) == ("val_bleu", True, 9, 4)
+
+    def test_optimizer_and_loss_have_their_settings(self, begun):
+        model, _, _ = begun(clip_norm=0.7, averaging=0.6, label_smoothing=0.3)
+        assert (model.optimizer.global_clipnorm, model.optimizer.ema_momentum) == (0.7, 0.6)
+        assert model.smoothing == 0.3
+        model, _, _ = begun(averaging=0.0)
+        assert not model.optimizer.use_ema
+
+
+def sentences_of(batches):
+    """The ids of each row of some batches, source and target, without padding."""
+    found = []
+    for (source, target), _ in batches:
+        for sides in zip(source.numpy(), target.numpy(), strict=True):
+            ids = [[number for number in side.tolist() if number != PADDING] for side in sides]
+            if ids[1]:  # else a row that fills up the batch
+                found.append((tuple(ids[0]), tuple(ids[1])))
+    return found
+
+
+class TestBatches:
+    def test_without_sampling_words_are_split_in_the_likeliest_way(self, begun, pairs):
+        _, stage, run = begun(subword_sampling=0.0, longest=40)
+        vocabularies = load_run(run).vocabularies
+        expected = [
+            ((*pair.source, END), (BEGINNING, *pair.target, END))
+            for pair in ids_by_library(vocabularies, pairs["train"])
+        ]
+        epochs = [sentences_of(stage.batches(epoch)) for epoch in (1, 2)]
+        assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(expected)
+        assert epochs[0] != epochs[1]  # in another order
+        validation = ids_by_library(vocabularies, pairs["validation"])
+        expected = [((*pair.source, END), (BEGINNING, *pair.target, END)) for pair in validation]
+        assert sorted(sentences_of(stage.validation)) == sorted(expected)
+
+    def test_with_sampling_each_epoch_splits_them_anew(self, begun, pairs):
+        _, stage, run = begun(subword_sampling=0.3, longest=40)
+        library = sentencepiece.SentencePieceProcessor(model_proto=load_run(run).vocabularies.target.model)
+        epochs = [sorted(sentences_of(stage.batches(epoch))) for epoch in (1, 2, 1)]
+        assert epochs[0] == epochs[2]
+        assert not set(epochs[0]) & set(epochs[1])
+        texts = sorted(zip(*pairs["train"], strict=True))
+        for epoch in epochs[:2]:
+            decoded = sorted((library.decode(list(source)), library.decode(list(target))) for source, target in epoch)
+            assert decoded == texts
+            likeliest = sum(list(source[:-1]) == library.encode(library.decode(list(source))) for source, _ in epoch)
+            assert likeliest < len(epoch) / 2
+        # Neither side is drawn with the numbers of the other.
+        lengths = [(len(source) + 1, len(target)) for source, target in epochs[0]]
+        assert sum(source != target for source, target in lengths) > len(lengths) / 2
+
+    def test_another_seed_splits_them_in_other_ways(self, begun):
+        one, other = (begun(seed=seed, subword_sampling=0.3, longest=40)[1] for seed in (3, 4))
+        same = set(sentences_of(one.batches(1))) & set(sentences_of(other.batches(1)))
+        assert not same
+
+    def test_longer_pairs_are_left_out_and_batches_hold_so_many_tokens(self, begun):
+        _, stage, _ = begun(subword_sampling=0.0, longest=10, tokens_per_batch=50)
+        for (source, target), _ in stage.batches(1):
+            assert source.shape[0] * source.shape[1] <= 50
+            assert source.shape[1] <= 10
+            assert max(np.count_nonzero(target, axis=1)) <= 11  # the beginning is not counted in
+        kept = sentences_of(stage.batches(1))
+        assert 0 < len(kept) < 130
+        assert max(len(source) for source, _ in kept) == 10
+
+    def test_the_seed_settles_the_first_weights(self, begun):
+        found = [begun(seed=seed, subword_sampling=0.0)[0].model.get_weights() for seed in (3, 3, 4)]
+        for one, again in zip(found[0], found[1], strict=True):
+            np.testing.assert_array_equal(one, again)
+        assert any(np.any(one != other) for one, other in zip(found[0], found[2], strict=True) if one.ndim == 2)
+
+
+class Echo:
+    """A model that says what it hears, and remembers how much at once."""
+
+    def __init__(self):
+        self.heard = []
+
+    def greedy(self, texts):
+        self.heard.append(texts.numpy().tolist())
+        return {"translation": tf.strings.join(["é", texts])}
+
+
+@pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 300])
+def test_greedy_translations_keep_their_order(count):
+    rng = np.random.default_rng(0)
+    texts = ["x" * rng.integers(0, 9) + str(number % 17) for number in range(count)]
+    echo = Echo()
+    assert translate_greedily(echo, texts) == ["é" + text for text in texts]
+    assert max((len(batch) for batch in echo.heard), default=0) <= 128
+    lengths = [len(text) for batch in echo.heard for text in batch]
+    assert lengths == sorted(lengths)
+
+
+PAIRS = [(f"a{number} cab fee", f"D{number} FAD BEE") for number in range(60)]
+
+
+@pytest.mark.usefixtures("quick_ids")
+class TestSources:
+    """Up to where training begins: which pairs it is given."""
+
+    @pytest.fixture
+    def given(self, monkeypatch):
+        found = []
+        monkeypatch.setattr(train_module, "_train", lambda *arguments: found.append(arguments))
+        return found
+
+    @pytest.fixture
+    def sources(self, tmp_path):
+        folder = tmp_path / "data"
+        folder.mkdir()
+        for place, language in enumerate(("en", "de")):
+            (folder / f"all.{language}").write_text("".join(pair[place] + "\n" for pair in PAIRS))
+        (folder / "pairs.tsv").write_text("".join("\t".join(pair) + "\n" for pair in PAIRS))
+        return folder
+
+    @staticmethod
+    def all_of(pairs):
+        return sorted(row for split in ("train", "validation") for row in zip(*pairs[split], strict=True))
+
+    def test_two_files(self, sources, given, tiny, tmp_path):
+        run = RunFolder(tmp_path / "run")
+        files = (str(sources / "all.en"), str(sources / "all.de"))
+        train(None, run, tiny, *files)
+        model, vocabularies, pairs, ids, _, settings = given[0]
+        assert self.all_of(pairs) == sorted(PAIRS)
+        assert len(pairs["validation"].source) == 3
+        assert ids == {split: ids_by_library(vocabularies, pairs[split]) for split in ("train", "validation")}
+        assert settings == tiny
+        config = run.config()
+        assert (config["data"], config["source_file"], config["target_file"]) == (None, *files)
+        found = load_run(run)
+        for one, other in zip(found.model.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert found.vocabularies.target.model == vocabularies.target.model
+        (sources / "copy.en").write_bytes((sources / "all.en").read_bytes())
+        with pytest.raises(UserError, match=r"other settings \(source_file\)"):
+            train(None, run, tiny, str(sources / "copy.en"), files[1])
+
+    def test_a_prefix(self, sources, given, tiny, tmp_path):
+        languages = {"source_language": "de", "target_language": "en"}
+        train(str(sources / "all"), RunFolder(tmp_path / "run"), dataclasses.replace(tiny, **languages))
+        assert self.all_of(given[0][2]) == sorted((german, english) for english, german in PAIRS)
+
+    def test_a_table_and_its_reverse(self, sources, given, tiny, tmp_path):
+        for reverse in (False, True):
+            settings = dataclasses.replace(tiny, reverse=reverse)
+            train(str(sources / "pairs.tsv"), RunFolder(tmp_path / f"run{reverse}"), settings)
+        forward, backward = (arguments[2] for arguments in given)
+        assert len(forward["validation"].source) == 3
+        assert set(self.all_of(forward)) < set(PAIRS)  # some are kept for a test
+        assert {(target, source) for source, target in self.all_of(backward)} < set(PAIRS)
+
+    def test_the_sample(self, given, tiny, tmp_path):
+        train("sample", RunFolder(tmp_path / "run"), dataclasses.replace(tiny, subwords=400, longest=64))
+        _, vocabularies, pairs, *_ = given[0]
+        assert pairs == load_pairs("sample", ["train", "validation"])
+        assert len(vocabularies.target) == 400
+
+    def test_subwords_of_their_own(self, sources, given, tiny, tmp_path):
+        run = RunFolder(tmp_path / "run")
+        settings = dataclasses.replace(tiny, separate_subwords=True)
+        train(str(sources / "pairs.tsv"), run, settings)
+        vocabularies, pairs = given[0][1:3]
+        for found, texts in zip(vocabularies, pairs["train"], strict=True):
+            assert found.model == Subwords.train(texts, 300).model
+        names = {path.name for path in run.path.iterdir()}
+        assert names == {"config.json", "model.weights.h5", "source_subwords.model", "target_subwords.model"}
+        found = load_run(run)
+        assert [side.model for side in found.vocabularies] == [side.model for side in vocabularies]
+        assert not found.vocabularies.are_shared
+        assert found.model.settings["source_vocabulary_size"] == len(vocabularies.source)
+        assert found.model.settings["vocabulary_size"] == len(vocabularies.target)
+
+    def test_what_cannot_be_trained_on_leaves_no_run(self, sources, given, tiny, tmp_path):
+        table, run = str(sources / "pairs.tsv"), RunFolder(tmp_path / "run")
+        files = (str(sources / "all.en"), str(sources / "all.de"))
+        for arguments, changed, told in [
+            ((str(tmp_path / "none.tsv"),), {}, r"none\.tsv"),
+            ((None,), {}, "no data is named"),
+            ((table,), {"subwords": 261}, "cannot choose 261 subwords"),
+            ((table,), {"source_language": "en", "target_language": "en"}, "name two languages"),
+            ((table, *files), {}, "leave one out"),
+            ((None, files[0]), {}, "has no partner: name it with --target-file"),
+            ((None, None, files[1]), {}, "has no partner: name it with --source-file"),
+            ((None, *files), {"reverse": True}, "--reverse is for tables"),
+            ((str(sources / "all"),), {}, "--source-language and --target-language"),
+        ]:
+            source, *files_named = arguments
+            with pytest.raises(UserError, match=told) as caught:
+                train(source, run, dataclasses.replace(tiny, **changed), *files_named)
+            assert len(str(caught.value).splitlines()) == 1
+        assert given == []
+        assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+    @pytest.mark.parametrize("sampling", [0.0, 0.5])
+    def test_pairs_that_are_all_too_long_leave_no_run(self, sources, tiny, tmp_path, sampling, capsys):
+        settings = dataclasses.replace(tiny, longest=2, subword_sampling=sampling)
+        with pytest.raises(UserError, match="no pair has at most 2 ids on either side: raise --longest"):
+            train(str(sources / "pairs.tsv"), RunFolder(tmp_path / "run"), settings)
+        assert [path.name for path in tmp_path.iterdir()] == ["data"]
+        assert capsys.readouterr() == ("", "")
+
+
+class TestLoadRun:
+    def test_of_another_app(self, tmp_path):
+        run = RunFolder(tmp_path)
+        run.start({"task": "char_lm"})
+        with pytest.raises(UserError, match="is no run of a translator: name one with --run"):
+            load_run(run)
+
+    def test_no_run(self, tmp_path):
+        with pytest.raises(UserError, match="is no training run"):
+            load_run(RunFolder(tmp_path / "none"))
+
+    def test_not_finished(self, trained_translation):
+        with pytest.raises(UserError, match="is not finished: start its train command again"):
+            load_run(RunFolder(trained_translation.stopped))
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            *("no subwords", "subwords cut", "subwords empty", "other subwords", "fewer subwords"),
+            *("weights cut", "no weights at all", "other size", "older", "no number", "range"),
+        ],
+    )
+    def test_damaged(self, whole, copy_of, damage):
+        run = copy_of(whole.path)
+        config = run.config()
+        weights, subwords = run.model_weights, run.path / "subwords.model"
+        match damage:
+            case "no subwords":
+                subwords.unlink()
+            case "subwords cut":
+                subwords.write_bytes(subwords.read_bytes()[:1000])
+            case "subwords empty":
+                subwords.write_bytes(b"")
+            case "other subwords":
+                Subwords.train(["der die das und wo wie was? Ganz andere Wörter!"], 300).save(subwords)
+            case "fewer subwords":
+                Subwords.train(["a b c"], 300).save(subwords)
+            case "weights cut":
+                weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+            case "no weights at all":
+                weights.write_bytes(b"")
+            case "other size":
+                config["decoder_units"] = 13
+            case "older":
+                del config["longest"]
+            case "no number":
+                config["decoder_units"] = "twelve"
+            case "range":
+                config["decoder_units"] = 0
+        run.config_path.write_text(json.dumps(config))
+        with pytest.raises(UserError, match="is damaged or from another version .*: train again in a new") as caught:
+            load_run(run)
+        assert len(str(caught.value).splitlines()) == 1
+        assert re.search(re.escape(str(run.path)), str(caught.value))
+
+    @pytest.mark.usefixtures("quick_ids")
+    def test_training_goes_on_with_no_other_subwords_than_those_it_began_with(
+        self, trained_translation, copy_of, tiny, source
+    ):
+        run = copy_of(trained_translation.stopped)
+        subwords = run.path / "subwords.model"
+        for content in (b"no model", Subwords.train(["a b c d e f A B C D E F G"], 300).model):
+            subwords.write_bytes(content)
+            before = tree(run)
+            with pytest.raises(UserError) as caught:
+                train(source, run, tiny)
+            assert len(str(caught.value).splitlines()) == 1
+            assert tree(run) == before
