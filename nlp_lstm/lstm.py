@@ -461,7 +461,7 @@ class LSTM(keras.layers.RNN):
         from nlp_lstm import lstm_tensorflow  # here, so that this module imports without TensorFlow
 
         arguments = self._time_major(sequences, initial_state, mask, drawn)
-        outputs, h, c = lstm_tensorflow.lstm_sequence(**arguments, compiled=training)
+        outputs, h, c = lstm_tensorflow.lstm_sequence(**arguments, training=training)
         outputs, h, c = (ops.cast(state, self.compute_dtype) for state in (outputs, h, c))
         return ops.transpose(outputs, (1, 0, 2)), h, c
 

@@ -9,7 +9,11 @@ Kočiský and Blunsom 2016, "Optimizing Performance of Recurrent Neural Networks
    only :math:`\partial h` and :math:`\partial c`: the gradients of the kernels, the bias and the input are
    single large products after it;
 4. in training the loops are compiled by XLA. Outside training they are plain `tf.while_loop`s, because a stock
-   TensorFlow Serving has XLA switched off and what is exported must run there.
+   TensorFlow Serving has XLA switched off and what is exported must run there; they are differentiated by TensorFlow
+   itself, also after an export.
+
+Whatever else is done with the derivative (a second one, one in forward mode, one of each row, one within control flow)
+is right, too, if slower: see `nlp_lstm.traced_calls`.
 
 With an input in half precision (a `mixed_bfloat16` policy) the large products of 1 and 3 are taken in it, by
 TensorFlow's own kernels, and the recurrence itself stays in the dtype of the recurrent kernel: a state that is rounded
@@ -18,13 +22,13 @@ at every step forgets, and XLA's half-precision products are slower than its flo
 Everything here is time major: `(time, batch, ...)`, written `(T, B, ...)` in comments.
 """
 
-import functools
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
-from nlp_lstm.lstm_regularizers import EPSILON, Gains, normalize
+from nlp_lstm.lstm_regularizers import EPSILON, normalize
 from nlp_lstm.lstm_regularizers import zoneout as mix_states
+from nlp_lstm.traced_calls import call_compiled, call_traced
 
 
 class Trace(NamedTuple):
@@ -109,15 +113,40 @@ def _step(projected, h, c, U, mask, recurrent_dropout_mask, zoneout, gains, acti
     return gates, new_h, new_c
 
 
-def _forward(
-    projected, initial_hidden, initial_cell, U, b, mask, recurrent_dropout_mask, zoneout, gains=None, activate=_activate
-):
-    """The recurrence with all that the gradient needs: a `Trace`."""
-    projected = _add_bias(projected, b, U.dtype)
-    steps, units = tf.shape(projected)[0], U.shape[0]
+class ByRow(NamedTuple):
+    """What belongs to the rows of a batch; the first three are differentiated."""
+
+    x: Any  # (T, B, D), or the input product (T, B, 4U) where there is no W
+    initial_hidden: Any  # (B, U)
+    initial_cell: Any  # (B, U)
+    mask: Any = None  # (T, B, 1)
+    recurrent_dropout_mask: Any = None  # (B, U)
+    zoneout: Any = None  # two of (T, B, U), or two scalars
+
+
+class Weights(NamedTuple):
+    """What all rows share; all are differentiated."""
+
+    W: Any  # (D, 4U)
+    U: Any  # (U, 4U)
+    b: Any = None  # (4U,)
+    gains: Any = None  # without that of the kernel, which the input product has gone through already
+
+
+def _forward(by_row, weights, all_at_once=False):
+    """The recurrence with all that the gradient needs: a `Trace`, and the last hidden and cell state.
+
+    Beside the `ByRow` stands the number of steps to take, where that is less than there is room for, or None.
+    """
+    (x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout), steps = by_row
+    W, U, b, gains = weights
+    projected = _add_bias(x if W is None else _project(x, W), b, U.dtype)
+    room, units = tf.shape(projected)[0], U.shape[0]
+    steps = room if steps is None else steps
+    activate = _activate_all_at_once if all_at_once else _activate
 
     def states_after(initial):
-        states = tf.TensorArray(initial.dtype, size=steps + 1, element_shape=[projected.shape[1], units])
+        states = tf.TensorArray(initial.dtype, size=room + 1, element_shape=[projected.shape[1], units])
         return states.write(0, initial)
 
     def body(t, h, c, all_gates, all_hidden, all_cells):
@@ -129,9 +158,9 @@ def _forward(
     # Each step's gates take the place of its input product, which is read but once: XLA then needs no second array
     # of this size, nor zeros in it.
     all_gates = tf.TensorArray(
-        U.dtype, size=steps, element_shape=[projected.shape[1], 4 * units], clear_after_read=False
+        U.dtype, size=room, element_shape=[projected.shape[1], 4 * units], clear_after_read=False
     )
-    _, _, _, all_gates, all_hidden, all_cells = tf.while_loop(
+    _, h, c, all_gates, all_hidden, all_cells = tf.while_loop(
         lambda t, *_: t < steps,
         body,
         (
@@ -142,9 +171,14 @@ def _forward(
             states_after(initial_hidden),
             states_after(initial_cell),
         ),
-        maximum_iterations=steps,
+        maximum_iterations=room,
     )
-    return Trace(all_gates.stack(), all_hidden.stack(), all_cells.stack())
+    trace = Trace(all_gates.stack(), all_hidden.stack(), all_cells.stack())
+    if x.shape[0] is not None:  # stacking forgets the number of steps
+        trace.gates.set_shape([x.shape[0], None, None])
+        trace.hidden.set_shape([x.shape[0] + 1, None, None])
+        trace.cell.set_shape([x.shape[0] + 1, None, None])
+    return trace, h, c
 
 
 def hidden_sequence(
@@ -208,24 +242,17 @@ def _through_standardizing(d_standardized, standardized, scale):
     return scale * (d_standardized - mean - standardized * along)
 
 
-def _backward(
-    d_sequence,
-    d_last_hidden,
-    d_last_cell,
-    gates,
-    cells,
-    U,
-    mask,
-    recurrent_dropout_mask,
-    zoneout,
-    normalized=None,
-    gains=None,
-):
+def _backward(by_row, weights):
     r"""Carry :math:`\partial h` and :math:`\partial c` back through time and keep every step's :math:`\partial z`.
 
     With layer normalisation the gradient of the cell state as it is shown is kept, too.
     """
-    steps = tf.shape(gates)[0]
+    d_sequence, d_last_hidden, d_last_cell, gates, cells, mask, recurrent_dropout_mask, zoneout, normalized, steps = (
+        by_row
+    )
+    U, gains = weights
+    room = tf.shape(gates)[0]
+    steps = room if steps is None else steps
     # σ' = σ (1 - σ) for three gates and tanh' = (1 + tanh)(1 - tanh) for the candidate, in one expression.
     is_candidate = _per_gate(0.0, 0.0, 1.0, 0.0, U.shape[0], gates.dtype)
     U_transposed = tf.transpose(U)  # laid out once rather than at each step
@@ -270,7 +297,7 @@ def _backward(
 
     all_d_shown: tuple | tf.TensorArray = ()
     if gains is not None:
-        all_d_shown = tf.TensorArray(gates.dtype, size=steps, element_shape=cells.shape[1:])
+        all_d_shown = tf.TensorArray(gates.dtype, size=room, element_shape=cells.shape[1:])
     _, d_h, d_c, all_d_z, all_d_shown = tf.while_loop(
         lambda t, *_: t >= 0,
         body,
@@ -278,26 +305,12 @@ def _backward(
             steps - 1,
             d_last_hidden,
             d_last_cell,
-            tf.TensorArray(gates.dtype, size=steps, element_shape=gates.shape[1:]),
+            tf.TensorArray(gates.dtype, size=room, element_shape=gates.shape[1:]),
             all_d_shown,
         ),
-        maximum_iterations=steps,
+        maximum_iterations=room,
     )
     return all_d_z.stack(), d_h, d_c, None if gains is None else all_d_shown.stack()
-
-
-def _forward_with_product(x, W, h, c, U, b, mask, recurrent_dropout_mask, zoneout, activate):
-    return _forward(_project(x, W), h, c, U, b, mask, recurrent_dropout_mask, zoneout, None, activate)
-
-
-_compiled_forward = tf.function(
-    functools.partial(_forward, activate=_activate_all_at_once), jit_compile=True, autograph=False
-)
-# The product inside, since XLA then writes the gates over it, which it may not do to what comes from outside.
-_compiled_forward_with_product = tf.function(
-    functools.partial(_forward_with_product, activate=_activate_all_at_once), jit_compile=True, autograph=False
-)
-_compiled_backward = tf.function(_backward, jit_compile=True, autograph=False)
 
 
 def trace_sequence(
@@ -311,33 +324,19 @@ def trace_sequence(
     recurrent_dropout_mask=None,
     zoneout=None,
     gains=None,
-    compiled=False,
 ):
     """Run the recurrence and return every gate and state, a `Trace`; arguments as of `lstm_sequence`.
 
-    Without a `W`, `x` is the input product, normalised where there are `gains`. No gradient of ours is defined through
-    it.
+    Without a `W`, `x` is the input product, normalised where there are `gains`.
     """
-    if compiled:
-        # An eager tape that saw these would have the loop hand out its tensor lists, which XLA cannot.
-        x, initial_hidden, initial_cell, W, U, b, gains = tf.nest.map_structure(
-            lambda argument: None if argument is None else tf.stop_gradient(argument),
-            (x, initial_hidden, initial_cell, W, U, b, gains),
-        )
-    constants = (mask, recurrent_dropout_mask, zoneout)
-    if compiled and W is not None and gains is None and x.dtype == U.dtype:
-        trace = _compiled_forward_with_product(x, W, initial_hidden, initial_cell, U, b, *constants)
-    else:
-        forward = _compiled_forward if compiled else _forward
-        projected = x if W is None else _project(x, W)
-        if W is not None and gains is not None:
-            projected = normalize(tf.cast(projected, U.dtype), gains.kernel)
-        trace = forward(projected, initial_hidden, initial_cell, U, b, *constants, gains=gains)
-    if x.shape[0] is not None:  # stacking forgets the number of steps
-        trace.gates.set_shape([x.shape[0], None, None])
-        trace.hidden.set_shape([x.shape[0] + 1, None, None])
-        trace.cell.set_shape([x.shape[0] + 1, None, None])
-    return trace
+    if W is not None and gains is not None:
+        x, W = normalize(tf.cast(_project(x, W), U.dtype), gains.kernel), None
+    by_row = ByRow(x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout)
+    return _forward((by_row, None), Weights(W, U, b, gains))[0]
+
+
+JitCompile = Literal["auto"] | bool
+"""Whether XLA compiles the loops of training: see `lstm_sequence`."""
 
 
 def lstm_sequence(
@@ -351,11 +350,15 @@ def lstm_sequence(
     recurrent_dropout_mask=None,
     zoneout=None,
     gains=None,
-    compiled=False,
+    training=False,
+    jit_compile: JitCompile = "auto",
 ):
     """Run an LSTM over a whole sequence; the letters are those of `nlp_lstm.lstm.lstm_step`.
 
-    >>> sequence, h, c = lstm_sequence(x, h_0, c_0, W, U, b)
+    >>> x, state, W, U = tf.ones([5, 2, 3]), tf.zeros([2, 4]), tf.ones([3, 16]), tf.ones([4, 16])
+    >>> sequence, h, c = lstm_sequence(x, state, state, W, U)
+    >>> sequence.shape, h.shape, bool(tf.reduce_all(sequence[-1] == h))
+    (TensorShape([5, 2, 4]), TensorShape([2, 4]), True)
 
     Args:
         x: `(time, batch, features)`; it may be of lower precision than all others, which are of one dtype.
@@ -370,101 +373,146 @@ def lstm_sequence(
         zoneout: optional pair, the share of :math:`h_{t-1}` and of :math:`c_{t-1}` that a step keeps (Krueger et al.
             2017, eq. 5 and 6): each `(time, batch, units)`, or a scalar. Constants, too.
         gains: optional `nlp_lstm.lstm_regularizers.Gains`, for layer normalisation.
-        compiled: compile the loops with XLA. For training only, never in what is exported.
+        training: take the hand-written gradient, which keeps what it needs on the way there. Without it the loop is
+            TensorFlow's to differentiate, and fit for export.
+        jit_compile: in training, whether XLA compiles the loops. "auto" makes room for a few lengths where the length
+            is not known when the graph is built, so that many lengths share what was compiled; True compiles for each
+            length as it comes, best where there are few; False does not compile.
 
     Returns:
         The hidden states `(time, batch, units)`, the last hidden and the last cell state `(batch, units)`, in the
-        dtype of `U`. Differentiable in `x`, both initial states, `W`, `U`, `b` and `gains`.
+        dtype of `U`. Differentiable in `x`, both initial states, `W`, `U`, `b` and `gains`, as often as you like.
     """
     if gains is not None:
-        projected = _add_bias(normalize(tf.cast(_project(x, W), U.dtype), gains.kernel), b, U.dtype)
-        return _normalized_sequence(
-            projected, initial_hidden, initial_cell, U, mask, recurrent_dropout_mask, zoneout, gains, compiled
-        )
-    constants = (mask, recurrent_dropout_mask, zoneout)
+        x = _add_bias(normalize(tf.cast(_project(x, W), U.dtype), gains.kernel), b, U.dtype)
+        W, b, gains = None, None, gains._replace(kernel=None)
+    by_row = ByRow(x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout)
+    weights = Weights(W, U, b, gains)
+    if not training:
+        return _plain_sequence(by_row, weights)
+    results = call_traced(_trained_sequence, by_row, weights, jit_compile)
+    results[0].set_shape([x.shape[0], x.shape[1], U.shape[0]])
+    return results
+
+
+def _plain_sequence(by_row, weights):
+    """The recurrence in operations that TensorFlow differentiates by itself: what all others must equal."""
+    x, initial_hidden, initial_cell, *constants = by_row
+    projected = x if weights.W is None else _project(x, weights.W)
+    return hidden_sequence(
+        projected, initial_hidden, initial_cell, weights.U, weights.b, *constants, gains=weights.gains
+    )
+
+
+def _trained_sequence(by_row, weights, jit_compile):
+    """The recurrence with the hand-written gradient."""
+    constants = by_row[3:]
+    given = (by_row[:3], weights)
+    tensors = [leaf for leaf in tf.nest.flatten(given) if leaf is not None]
+
+    def filled(tensors):
+        left = iter(tensors)
+        rows, weights = tf.nest.map_structure(lambda leaf: None if leaf is None else next(left), given)
+        return ByRow(*rows, *constants), weights
 
     @tf.custom_gradient
-    def recurrence(x, initial_hidden, initial_cell, W, U, *optional_bias):
-        bias = optional_bias[0] if optional_bias else None
-        arguments = (x, initial_hidden, initial_cell, W, U, bias, *constants)
-        kept = trace_sequence(*arguments, compiled=True) if compiled else None
+    def recurrence(*tensors):
+        by_row, weights = filled(tensors)
+        steps, room = None, None
+        if jit_compile == "auto" and by_row.x.shape[0] is None:
+            steps = tf.shape(by_row.x)[0]
+            room = _room_for(steps)
+        walked, walked_weights = _with_room(by_row, room), weights
+        if weights.W is not None and by_row.x.dtype != weights.U.dtype:
+            # Else inside, since XLA then writes the gates over the product, which it may not do to what comes to it.
+            walked, walked_weights = walked._replace(x=_project(walked.x, weights.W)), weights._replace(W=None)
+        trace, h, c = _loop(_forward, (walked, steps), walked_weights, jit_compile)
 
-        def gradient(d_sequence, d_last_hidden, d_last_cell):
-            # Outside training a gradient is rare, so what it needs is not kept: the loop runs once more for it.
-            trace = kept or trace_sequence(*arguments)
-            backward = _compiled_backward if compiled else _backward
-            d_z, d_initial_hidden, d_initial_cell, _ = backward(
-                d_sequence, d_last_hidden, d_last_cell, trace.gates, trace.cell, U, *constants
-            )
-            d_z = tf.cast(tf.reshape(d_z, [-1, W.shape[1]]), x.dtype)  # (TB, 4U)
-            d_x = tf.reshape(tf.matmul(d_z, tf.cast(W, x.dtype), transpose_b=True), tf.shape(x))
-            previous_hidden = trace.hidden[:-1]  # (T, B, U)
-            if recurrent_dropout_mask is not None:
-                previous_hidden = previous_hidden * recurrent_dropout_mask
-            # One product for both kernels and the bias: W, U and b are one matrix over [x_t h_{t-1} 1].
-            joined = tf.concat([x, tf.cast(previous_hidden, x.dtype), tf.ones_like(x[..., :1])], axis=-1)
-            joined = tf.reshape(joined, [-1, W.shape[0] + U.shape[0] + 1])  # (TB, D + U + 1)
-            d_weights = tf.cast(tf.matmul(joined, d_z, transpose_a=True), U.dtype)
-            d_W, d_U, d_b = tf.split(d_weights, [W.shape[0], U.shape[0], 1])
-            gradients = (d_x, d_initial_hidden, d_initial_cell, d_W, d_U)
-            return gradients if bias is None else (*gradients, d_b[0])
+        def gradient(*d_results):
+            found = _gradient(by_row, weights, trace, steps, room, *d_results, jit_compile)
+            return [d for d in found if d is not None]
 
-        if kept:
-            return (kept.hidden[1:], kept.hidden[-1], kept.cell[-1]), gradient
-        return hidden_sequence(_project(x, W), initial_hidden, initial_cell, U, bias, *constants), gradient
+        return (trace.hidden[1:] if steps is None else trace.hidden[1 : steps + 1], h, c), gradient
 
-    return recurrence(x, initial_hidden, initial_cell, W, U, *([] if b is None else [b]))
+    return recurrence(*tensors)
 
 
-def _normalized_sequence(
-    projected, initial_hidden, initial_cell, U, mask, recurrent_dropout_mask, zoneout, gains, compiled
-):
-    """`lstm_sequence` with layer normalisation, from input products that are normalised already."""
-    constants = (mask, recurrent_dropout_mask, zoneout)
+def _loop(function, by_row, weights, jit_compile):
+    if not jit_compile:
+        return function(by_row, weights)
+    settings = (True,) if function is _forward else ()
+    return call_compiled(function, by_row, weights, *settings)
 
-    def trace_of(projected, initial_hidden, initial_cell, U, gains):
-        return trace_sequence(
-            projected, initial_hidden, initial_cell, None, U, None, *constants, gains=gains, compiled=compiled
+
+# Few, since XLA compiles the loops for each; a loop takes no more steps than there are, so room costs but zeros.
+_ROOMS = sorted({*(2**power for power in range(3, 31)), *(3 * 2**power for power in range(2, 29))})
+
+
+def _room_for(steps):
+    """The least of `_ROOMS` that holds so many steps."""
+    rooms = tf.constant(_ROOMS, tf.int32)
+    return tf.reduce_min(tf.where(rooms >= steps, rooms, rooms[-1]))
+
+
+def _with_room(by_row, room):
+    """Zeros behind what has a time, up to `room` steps; None for no more than there are."""
+    if room is None:
+        return by_row
+
+    def longer(sequence):
+        if sequence is None or sequence.shape.rank != 3:
+            return sequence
+        return tf.pad(sequence, [[0, room - tf.shape(sequence)[0]], [0, 0], [0, 0]])
+
+    return by_row._replace(
+        x=longer(by_row.x), mask=longer(by_row.mask), zoneout=tf.nest.map_structure(longer, by_row.zoneout)
+    )
+
+
+def _gradient(by_row, weights, trace, steps, room, d_sequence, d_last_hidden, d_last_cell, jit_compile):
+    """The gradient by `x`, both initial states, and each of the weights, None where there is none."""
+    x, _, _, mask, recurrent_dropout_mask, zoneout = _with_room(by_row, room)._replace(x=by_row.x)
+    W, U, b, gains = weights
+    if steps is not None:
+        d_sequence = tf.pad(d_sequence, [[0, room - steps], [0, 0], [0, 0]])
+    previous_hidden = trace.hidden[:-1]  # (T, B, U)
+    if recurrent_dropout_mask is not None:
+        previous_hidden = previous_hidden * recurrent_dropout_mask
+    normalized = None
+    if gains is not None:
+        product = tf.matmul(tf.reshape(previous_hidden, [-1, U.shape[0]]), U)  # (TB, 4U)
+        product = tf.reshape(product, tf.shape(trace.gates))
+        i, f, c_tilde, _ = tf.split(trace.gates, 4, axis=-1)
+        # Not the cell states kept: zoneout mixed the old ones into them, and a masked step has none of its own.
+        cells = f * trace.cell[:-1] + i * c_tilde
+        normalized = Normalized(*_standardize(product), *_standardize(cells))
+    d_z, d_initial_hidden, d_initial_cell, d_shown = _loop(
+        _backward,
+        (
+            *(d_sequence, d_last_hidden, d_last_cell, trace.gates, trace.cell),
+            *(mask, recurrent_dropout_mask, zoneout, normalized, steps),
+        ),
+        (U, gains),
+        jit_compile,
+    )
+    if gains is not None:
+        d_product = _through_standardizing(d_z * gains.recurrent, normalized.recurrent, normalized.recurrent_scale)
+        d_U = tf.matmul(
+            tf.reshape(previous_hidden, [-1, U.shape[0]]), tf.reshape(d_product, [-1, U.shape[1]]), transpose_a=True
         )
-
-    @tf.custom_gradient
-    def recurrence(projected, initial_hidden, initial_cell, U, recurrent_gain, cell_gain, cell_shift):
-        used = Gains(gains.kernel, recurrent_gain, cell_gain, cell_shift)
-        arguments = (projected, initial_hidden, initial_cell, U, used)
-        kept = trace_of(*arguments) if compiled else None
-
-        def gradient(d_sequence, d_last_hidden, d_last_cell):
-            trace = kept or trace_of(*arguments)
-            previous_hidden = trace.hidden[:-1]  # (T, B, U)
-            if recurrent_dropout_mask is not None:
-                previous_hidden = previous_hidden * recurrent_dropout_mask
-            previous_hidden = tf.reshape(previous_hidden, [-1, U.shape[0]])  # (TB, U)
-            product = tf.reshape(tf.matmul(previous_hidden, U), tf.shape(trace.gates))  # (T, B, 4U)
-            i, f, c_tilde, _ = tf.split(trace.gates, 4, axis=-1)
-            # Not the cell states kept: zoneout mixed the old ones into them, and a masked step has none of its own.
-            cells = f * trace.cell[:-1] + i * c_tilde
-            normalized = Normalized(*_standardize(product), *_standardize(cells))
-            backward = _compiled_backward if compiled else _backward
-            d_z, d_initial_hidden, d_initial_cell, d_shown = backward(
-                d_sequence,
-                d_last_hidden,
-                d_last_cell,
-                trace.gates,
-                trace.cell,
-                U,
-                *constants,
-                normalized=normalized,
-                gains=used,
-            )
-            d_product = _through_standardizing(d_z * recurrent_gain, normalized.recurrent, normalized.recurrent_scale)
-            d_U = tf.matmul(previous_hidden, tf.reshape(d_product, [-1, U.shape[1]]), transpose_a=True)
-            d_recurrent_gain = tf.reduce_sum(d_z * normalized.recurrent, axis=[0, 1])
-            d_cell_gain = tf.reduce_sum(d_shown * normalized.cell, axis=[0, 1])
-            d_cell_shift = tf.reduce_sum(d_shown, axis=[0, 1])
-            return d_z, d_initial_hidden, d_initial_cell, d_U, d_recurrent_gain, d_cell_gain, d_cell_shift
-
-        if kept:
-            return (kept.hidden[1:], kept.hidden[-1], kept.cell[-1]), gradient
-        return hidden_sequence(projected, initial_hidden, initial_cell, U, None, *constants, gains=used), gradient
-
-    return recurrence(projected, initial_hidden, initial_cell, U, gains.recurrent, gains.cell, gains.cell_shift)
+        d_gains = (
+            tf.reduce_sum(d_z * normalized.recurrent, axis=[0, 1]),
+            tf.reduce_sum(d_shown * normalized.cell, axis=[0, 1]),
+            tf.reduce_sum(d_shown, axis=[0, 1]),
+        )
+        return d_z if steps is None else d_z[:steps], d_initial_hidden, d_initial_cell, None, d_U, None, *d_gains
+    if steps is not None:
+        d_z, previous_hidden = d_z[:steps], previous_hidden[:steps]
+    d_z = tf.cast(tf.reshape(d_z, [-1, U.shape[1]]), x.dtype)  # (TB, 4U)
+    d_x = tf.reshape(tf.matmul(d_z, tf.cast(W, x.dtype), transpose_b=True), tf.shape(x))
+    # One product for both kernels and the bias: W, U and b are one matrix over [x_t h_{t-1} 1].
+    joined = tf.concat([x, tf.cast(previous_hidden, x.dtype), tf.ones_like(x[..., :1])], axis=-1)
+    joined = tf.reshape(joined, [-1, W.shape[0] + U.shape[0] + 1])  # (TB, D + U + 1)
+    d_weights = tf.cast(tf.matmul(joined, d_z, transpose_a=True), U.dtype)
+    d_W, d_U, d_b = tf.split(d_weights, [W.shape[0], U.shape[0], 1])
+    return d_x, d_initial_hidden, d_initial_cell, d_W, d_U, None if b is None else d_b[0]
