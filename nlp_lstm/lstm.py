@@ -34,7 +34,7 @@ def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=o
     >>> gates = lstm_step(x, np.zeros((1, 2)), np.zeros((1, 2)), W, U, b)
     >>> h, c = gates.hidden, gates.cell  # go into the next step
     >>> np.asarray(h).round(3)
-    array([[0.705, 0.705]])
+    array([[0.704, 0.704]])
 
     .. math::
 
