@@ -12,7 +12,7 @@ gradient cannot reach what was kept for it. Three rules mend all of it:
    control flow, sees what is inside: `call_traced`.
 """
 
-import functools
+import weakref
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
@@ -92,8 +92,7 @@ def _prepared(function: Any, by_row: Any, weights: Any, settings: tuple[Hashable
     if tf.executing_eagerly():
         specs = tf.nest.map_structure(_of_any_length, specs[0]), specs[1]
     layout = _Layout(tf.nest.map_structure(lambda leaf: leaf is not None, (by_row, weights)))
-    # Asked for, not called: calls that trace are counted, and warned of. Asked for here, since a trace within what XLA
-    # compiles is another than one outside.
+    # Asked for, not called: calls that trace are counted, and warned of.
     traced = _function(function, layout, settings, jit_compile).get_concrete_function(*_leaves(specs))
     return traced, _leaves((by_row, weights)), layout.fill
 
@@ -130,10 +129,24 @@ class _Layout:
         return tf.nest.map_structure(lambda present: next(left) if present else None, self.nested)
 
 
-@functools.lru_cache(maxsize=1024)
-def _function(function: Any, layout: _Layout, settings: tuple[Hashable, ...], jit_compile: bool) -> Any:
-    @tf.function(jit_compile=jit_compile or None, autograph=False)
-    def traced(*tensors: Any) -> Any:
-        return function(*layout.fill(tensors), *settings)
+_outside_graphs: dict[Any, Any] = {}
+_in_graphs: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
-    return traced
+
+def _function(function: Any, layout: _Layout, settings: tuple[Hashable, ...], jit_compile: bool) -> Any:
+    """A TensorFlow function, one for each graph that it is called in.
+
+    TensorFlow would share it, with the gradients that were built for it, between a graph that XLA compiles and one that
+    it does not, where loops are differentiated in different ways.
+    """
+    eagerly = tf.executing_eagerly()
+    known = _outside_graphs if eagerly else _in_graphs.setdefault(tf.compat.v1.get_default_graph(), {})
+    key = (function, layout, settings, jit_compile)
+    if key not in known:
+
+        @tf.function(jit_compile=jit_compile or None, autograph=False)
+        def traced(*tensors: Any) -> Any:
+            return function(*layout.fill(tensors), *settings)
+
+        known[key] = traced
+    return known[key]

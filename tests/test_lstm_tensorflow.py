@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from nlp_lstm import lstm_tensorflow
 from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
 from nlp_lstm.lstm_regularizers import Gains
+from nlp_lstm.traced_calls import call_compiled
 
 FORMS = ["none", "any"]
 
@@ -129,7 +130,7 @@ def test_gradients_equal_differences_of_the_oracle(form, recurrent_dropout, trai
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         time_major_mask = None if mask is None else tf.constant(mask.T[..., None])
-        results = lstm_tensorflow.lstm_sequence(*inputs, time_major_mask, dropped, compiled=training)
+        results = lstm_tensorflow.lstm_sequence(*inputs, time_major_mask, dropped, training=training)
         scalar = along(results, [by_time[1], *towards[1:]])
     d_x, *others = tape.gradient(scalar, inputs)
     expected = differences_of_oracle(p, towards, mask=mask, recurrent_dropout=dropped)
@@ -151,7 +152,7 @@ def test_gradients_with_zoneout_equal_differences_of_the_oracle(form, zoneout, t
         tape.watch(inputs)
         time_major_mask = None if mask is None else tf.constant(mask.T[..., None])
         results = lstm_tensorflow.lstm_sequence(
-            *inputs, time_major_mask, dropped, zoneout=[by_time(share) for share in kept], compiled=training
+            *inputs, time_major_mask, dropped, zoneout=[by_time(share) for share in kept], training=training
         )
         scalar = along(results, [tf.transpose(towards[0], (1, 0, 2)), *towards[1:]])
     d_x, *others = tape.gradient(scalar, inputs)
@@ -278,7 +279,9 @@ def test_trace_is_the_same_compiled_or_not(form, zoneout):
     kept = zoneout and draw_zoneout(p, zoneout)
     time_major_kept = kept and [by_time(share) for share in kept]
     arguments = [tf.transpose(tf.constant(p.x), (1, 0, 2)), *p.state, *p.weights, mask, None, time_major_kept]
-    plain, compiled = (lstm_tensorflow.trace_sequence(*arguments, compiled=compiled) for compiled in (False, True))
+    plain = lstm_tensorflow.trace_sequence(*arguments)
+    given = lstm_tensorflow.ByRow(*arguments[:3], *arguments[6:]), lstm_tensorflow.Weights(*arguments[3:6])
+    compiled, *_ = call_compiled(lstm_tensorflow._forward, (given[0], None), given[1], True)
     assert_all_near(compiled, plain, 1e-12)
     expected = numpy_lstm.lstm(p.x, *p.weights, p.state, MASKS[form], zoneout=kept)
     assert_near(plain.hidden[-1], expected.last_hidden, 1e-12)
@@ -320,12 +323,11 @@ def test_recurrence_over_products_equals_whole_sequence(form, zoneout, normalize
     shown = expected.shown.transpose(1, 0, 2)
     for found in (results, results_without_bias):
         assert_all_near(found, [shown, expected.last_hidden, expected.last_cell], 1e-10)
-    for compiled in (False, True) if form == "any" else (False,):
-        trace = lstm_tensorflow.trace_sequence(
-            tf.constant(product + p.bias), *p.state, None, p.recurrent_kernel, compiled=compiled, **options, **of_gains
-        )
-        assert_near(trace.hidden[1:], shown, 1e-10)
-        assert_near(trace.cell[1:], expected.gates["cell"].transpose(1, 0, 2), 1e-10)
+    trace = lstm_tensorflow.trace_sequence(
+        tf.constant(product + p.bias), *p.state, None, tf.constant(p.recurrent_kernel), **options, **of_gains
+    )
+    assert_near(trace.hidden[1:], shown, 1e-10)
+    assert_near(trace.cell[1:], expected.gates["cell"].transpose(1, 0, 2), 1e-10)
     if not normalized:
         x = tf.constant(p.x.transpose(1, 0, 2))
         assert_all_near(lstm_tensorflow.lstm_sequence(x, *p.state, *p.weights, **options), results, 1e-12)
