@@ -42,6 +42,7 @@ def load_pairs(
     reverse: bool = False,
     validation_fraction: float = 0.05,
     seed: int = 0,
+    encoding: str = "",
 ) -> dict[str, Pairs]:
     """Read splits of a source of sentence pairs.
 
@@ -72,6 +73,7 @@ def load_pairs(
             "validation" is asked for, so train is the same either way. A source with a validation split of its own
             keeps that. Of a table this share becomes validation and the same share test.
         seed: Another seed cuts off other sentences for validation. The test split never depends on it.
+        encoding: That of files, as in `encodings.decode`; the sample and TensorFlow Datasets sets have their own.
 
     Returns:
         The pairs of each split, not empty and in the order of the source. What is cut off is cut by source sentence,
@@ -97,7 +99,7 @@ def load_pairs(
         needed |= {"train", "validation"}
     found: dict[str, Pairs]
     if source_file or target_file:
-        name, found = _read_files(source, source_file, target_file, reverse)
+        name, found = _read_files(source, source_file, target_file, reverse, encoding)
     elif not source:
         raise UserError(f"no data is named: expected 'sample', {_KINDS}, or --source-file and --target-file")
     else:
@@ -105,10 +107,10 @@ def load_pairs(
         if name == "sample":
             found = _read_sample(languages, reverse)
         elif pair_table.is_table(name) and os.path.isfile(name):
-            table = pair_table.read_table(Path(name))
+            table = pair_table.read_table(Path(name), encoding)
             found = _in_three(_swapped(table) if reverse else table, validation_fraction, seed)
         else:
-            found = _read(name, [split for split in SPLITS if split in needed], languages, reverse)
+            found = _read(name, [split for split in SPLITS if split in needed], languages, reverse, encoding)
     if "train" in found:
         found["train"] = _without_empty_sides(found["train"])
         if "validation" not in found:
@@ -123,6 +125,7 @@ def _read_files(
     source_file: str | os.PathLike[str] | None,
     target_file: str | os.PathLike[str] | None,
     reverse: bool,
+    encoding: str,
 ) -> tuple[str, dict[str, Pairs]]:
     """The name of two parallel files for messages, and their pairs."""
     if source:
@@ -132,7 +135,7 @@ def _read_files(
         raise UserError(f"{os.fspath(given or '')!r} has no partner: name it with {missing}")
     if reverse:
         raise UserError("--reverse is for tables of pairs: swap --source-file and --target-file instead")
-    return os.fspath(source_file), {"train": read_pairs(source_file, target_file)}
+    return os.fspath(source_file), {"train": read_pairs(source_file, target_file, encoding)}
 
 
 def _read_sample(languages: tuple[str, str], reverse: bool) -> dict[str, Pairs]:
@@ -147,7 +150,9 @@ def _read_sample(languages: tuple[str, str], reverse: bool) -> dict[str, Pairs]:
     return {split: _swapped(pairs) if reverse else pairs for split, pairs in parts.items()}
 
 
-def _read(name: str, wanted: Sequence[str], languages: tuple[str, str], reverse: bool) -> dict[str, Pairs]:
+def _read(
+    name: str, wanted: Sequence[str], languages: tuple[str, str], reverse: bool, encoding: str
+) -> dict[str, Pairs]:
     """The splits that a source of named languages has of its own; a prefix is all "train"."""
     path = Path(name)
     try:
@@ -162,7 +167,7 @@ def _read(name: str, wanted: Sequence[str], languages: tuple[str, str], reverse:
             f"{name!r} is no table of pairs by its name: expected {_KINDS}; two parallel files are named with "
             "--source-file and --target-file"
         )
-    pairs = None if exists else parallel_files.read_prefix(path, *languages)
+    pairs = None if exists else parallel_files.read_prefix(path, *languages, encoding)
     if not exists and pairs is None and not NAME.fullmatch(name):
         raise UserError(
             f"no such file or dataset {name!r}: expected 'sample', a TensorFlow Datasets name such as "
@@ -174,7 +179,7 @@ def _read(name: str, wanted: Sequence[str], languages: tuple[str, str], reverse:
             "--target-language"
         )
     if exists:
-        return parallel_files.read_folder(path, wanted, *languages)
+        return parallel_files.read_folder(path, wanted, *languages, encoding)
     return {"train": pairs} if pairs is not None else tfds_pairs.read(name, wanted, *languages)
 
 
