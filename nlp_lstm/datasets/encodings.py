@@ -49,15 +49,16 @@ _KINDS = (
 )
 # What a text may hold: all but the control characters, save white space, backspace and the escape of colours.
 _TEXT_BYTES = bytes(code for code in range(256) if code >= 32 and code != 127) + b"\t\n\v\f\r\b\x1b"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|\n")
 
 
 class Replaced:
-    """Counts what could not be decoded in the files of one source, to tell it in one line.
+    r"""Counts what could not be decoded in the files of one source, to tell it in one line.
 
     >>> replaced = Replaced()
     >>> decode(b"caf\xe9", "menu.txt", replaced=replaced)
-    'caf\ufffd'
+    'caf�'
     >>> replaced.characters, replaced.first
     (1, "'menu.txt' line 1")
     """
@@ -109,19 +110,55 @@ def decode(content: bytes, name: str, encoding: str | None = None, replaced: Rep
     """
     named = _check(encoding) if encoding else ""
     name = name if name == STANDARD_INPUT else repr(name)
+    counter = Replaced() if replaced is None else replaced
+    text = _decoded(content, name, named, counter)
+    if replaced is None:
+        counter.tell()
+    return text.removeprefix("\ufeff")
+
+
+def _decoded(content: bytes, name: str, named: str, replaced: Replaced) -> str:
     for mark, marked in _MARKS:
         if content.startswith(mark):
             _refuse_known_kinds(content[len(mark) :], name)
-            return _decoded(content[len(mark) :], name, marked, "it may be cut off or damaged", replaced)
+            return decode_counted(content[len(mark) :], name, marked, "it may be cut off or damaged", replaced)
     _refuse_known_kinds(content, name)
     if not named or "a\n".encode(named) == b"a\n":  # else zero bytes may well be text
         _refuse_what_is_no_text(content, name)
     if not named:
         mend = "name its encoding, such as --encoding cp1252 (Windows, Western Europe)"
-        return _decoded(content, name, "utf-8", mend, replaced)
-    text = _decoded(content, name, named, "--encoding may name the wrong one", replaced)
+        return decode_counted(content, name, "utf-8", mend, replaced)
+    text = decode_counted(content, name, named, "--encoding may name the wrong one", replaced)
     if named != "utf-8" and not content.isascii() and _is(content, "utf-8"):
         tell(f"{name} is read as {named}, as --encoding says, but looks like UTF-8: leave --encoding out if it is")
+    # UTF-7 and escapes can spell half a surrogate pair, which no UTF-8 consumer takes.
+    return _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def decode_counted(content: bytes, name: str, encoding: str, mend: str, replaced: Replaced) -> str:
+    r"""Text from bytes whose encoding is known; what cannot be decoded becomes U+FFFD and is counted.
+
+    >>> decode_counted(b"caf\xe9", "'menu.txt'", "utf-8", "write it anew as UTF-8", replaced := Replaced())
+    'caf�'
+    >>> replaced.characters
+    1
+
+    Args:
+        content: The bytes.
+        name: What to call them in the message.
+        encoding: One of Python's.
+        mend: How a person may mend it.
+        replaced: Where to count.
+    """
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        start = error.start
+    text = content.decode(encoding, "replace")
+    # A file may hold U+FFFD itself, the trace of an earlier loss.
+    count = text.count("\ufffd") - content.decode(encoding, "ignore").count("\ufffd")
+    line = len(_LINE_END.findall(content[:start].decode(encoding, "ignore"))) + 1
+    replaced.add(max(1, count), name, line, encoding.upper(), mend)
     return text
 
 
@@ -153,22 +190,6 @@ def _check(encoding: str) -> str:
         f"there is no encoding {encoding!r}: expected one such as utf-8, utf-16-le, cp1252, latin-1, cp1251, gb18030 "
         "or shift_jis"
     )
-
-
-def _decoded(content: bytes, name: str, encoding: str, mend: str, replaced: Replaced | None) -> str:
-    try:
-        return content.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        start = error.start
-    text = content.decode(encoding, "replace")
-    # A file may hold U+FFFD itself, the trace of an earlier loss.
-    count = text.count("\ufffd") - content.decode(encoding, "ignore").count("\ufffd")
-    line = len(_LINE_END.findall(content[:start].decode(encoding, "ignore"))) + 1
-    counter = Replaced() if replaced is None else replaced
-    counter.add(max(1, count), name, line, encoding.upper(), mend)
-    if replaced is None:
-        counter.tell()
-    return text.removeprefix("\ufeff")
 
 
 def _is(content: bytes, encoding: str) -> bool:
