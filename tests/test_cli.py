@@ -12,6 +12,8 @@ from cyclopts import App
 from nlp_lstm import cli
 from nlp_lstm.errors import UserError
 
+UNICODE = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+
 app = App(name="shop", help="A shop.", version_flags=[])
 
 
@@ -125,7 +127,9 @@ class TestTextsFrom:
             (b"\xef\xbb\xbfa\nb\n", [b"a", b"b"]),
             (b"a\n\xef\xbb\xbfb\n", [b"a", b"\xef\xbb\xbfb"]),  # there it is no byte order mark
             (b"a\x00b\x0bc\x0cd\x1ce\xc2\x85f\xe2\x80\xa8g\rh\n", [b"a\x00b\x0bc\x0cd\x1ce\xc2\x85f\xe2\x80\xa8g\rh"]),
-            (b"\xff\xfe\n\x80", [b"\xff\xfe", b"\x80"]),
+            (b"\xfe\n\x80", ["\ufffd".encode(), "\ufffd".encode()]),
+            (b"a\rb\r", [b"a", b"b"]),
+            *(("\ufeffé\nb\r\n\ufeff\n".encode(name), ["é".encode(), b"b", b"\xef\xbb\xbf"]) for name in UNICODE),
             (b"x" * 2**20, [b"x" * 2**20]),
         ],
     )
@@ -180,7 +184,8 @@ class TestTextFrom:
             (b"a\n\nb", b"a\n\nb"),
             (b"a\nb\n", b"a\nb"),
             (b"\xef\xbb\xbfa\r\n b \r\n", b"a\n b "),
-            (b"a\x0bb\xff\x00", b"a\x0bb\xff\x00"),
+            (b"a\x0bb\xff\x00", "a\x0bb\ufffd\x00".encode()),
+            ("\ufeffe\u0301\r\n😀".encode("utf-16-be"), "e\u0301\n😀".encode()),
             (b"\n", b""),
         ],
     )

@@ -351,7 +351,8 @@ def test_tatoeba(real_data):
 
 @pytest.mark.parametrize("split", ["valid", "dev", "unlabelled", "Train", ""])
 def test_unknown_split(split):
-    assert message("sample", ["train", split]) == f"unknown split {split!r}: expected one of train, validation, test"
+    expected = f"unknown split {split!r}: expected one of train, validation, test, all"
+    assert message("sample", ["train", split]) == expected
 
 
 @pytest.mark.parametrize("fraction", [0, 0.5, 1, -0.1, math.nan, math.inf])
