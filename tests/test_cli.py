@@ -142,7 +142,24 @@ class TestTextsFrom:
             monkeypatch.setattr(sys, "stdin", stdin_of(content))
             assert cli.texts_from((), None) == texts
 
-    @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
+    def test_encoding(self, tmp_path, monkeypatch, capsys):
+        path = tmp_path / "texts.txt"
+        path.write_bytes("„é …“\r\nß".encode("cp1252"))
+        assert cli.texts_from((), path, "cp1252") == ["„é …“".encode(), "ß".encode()]
+        assert capsys.readouterr().err == ""
+        cli.texts_from((), path)
+        assert "texts.txt' line 1: here is the first of 5 characters" in capsys.readouterr().err
+        monkeypatch.setattr(sys, "stdin", stdin_of(path.read_bytes()))
+        assert cli.text_from((), None) == "\ufffd\ufffd \ufffd\ufffd\n\ufffd".encode()
+        err = capsys.readouterr().err
+        assert err.startswith("standard input line 1: ") and "--encoding cp1252" in err
+        with pytest.raises(UserError, match="--encoding is that of a --file"):
+            cli.texts_from(("a",), None, "cp1252")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n\0")
+        with pytest.raises(UserError, match="is an image, not a text"):
+            cli.texts_from((), path)
+
+    @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\0\0\xfe\xff"])
     def test_nothing(self, tmp_path, monkeypatch, content):
         path = tmp_path / "texts.txt"
         path.write_bytes(content)
