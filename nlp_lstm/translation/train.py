@@ -50,6 +50,7 @@ def train(
         reverse=settings.reverse,
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
+        encoding=settings.encoding,
     )
     files = {"source_file": source_file, "target_file": target_file}
     # All this before the folder is made, so that what cannot be trained on leaves no run behind.
@@ -58,7 +59,7 @@ def train(
     for split in ids:
         _batches(ids[split], settings, None)
     digest = {"subwords_sha256": vocabularies.digest()}
-    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digest})
+    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digest}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
