@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,25 @@ def import_tensorflow_quietly() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _standard_error_closed():
         import tensorflow  # noqa: F401
+
+
+class LazyModule:
+    """Stands for a module until something of it is used: only then is it imported, and TensorFlow quietly before it.
+
+    >>> inference = LazyModule("nlp_lstm.sentiment.inference")
+    >>> inference.TEXTS_IN_BATCH
+    64
+
+    So `--help`, and a mistake in a flag, are answered before the seconds that TensorFlow takes.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if self._name not in sys.modules:
+            import_tensorflow_quietly()
+        return getattr(import_module(self._name), attribute)
 
 
 def run(app: App, arguments: list[str] | None = None) -> int:

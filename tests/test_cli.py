@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from cyclopts import App
 
 from nlp_lstm import cli
 from nlp_lstm.errors import UserError
+
+ROOT = Path(__file__).parents[1]
 
 app = App(name="shop", help="A shop.", version_flags=[])
 
@@ -242,3 +245,34 @@ def test_tensorflow_is_imported_without_notices_and_standard_error_is_back(capfd
     monkeypatch.undo()
     os.write(2, b"still there\n")
     assert capfd.readouterr().err == "still there\n"
+
+
+HEAVY = ("tensorflow", "keras", "numpy", "matplotlib", "sklearn", "scipy", "sentencepiece", "sacrebleu")
+
+
+@pytest.mark.parametrize("app_name", ["sentiment", "char_lm", "translation"])
+def test_help_and_mistakes_are_told_without_what_takes_seconds_to_import(app_name):
+    """Every verb's help, a flag that is not there, and values that the verb itself refuses."""
+    script = f"""
+import sys
+from nlp_lstm import cli
+from nlp_lstm.{app_name}.commands import app
+verbs = [name for name in app if not name.startswith("-")]
+assert "train" in verbs and len(verbs) >= 5, verbs
+assert cli.run(app, ["--help"]) == 0
+assert all(cli.run(app, [verb, "--help"]) == 0 for verb in verbs)
+assert all(cli.run(app, [verb, "--nonsense"]) == 2 for verb in verbs)
+for mistake in (
+    ["train", "--data", "sample", "--run", "none", "--units", "none"],
+    ["train", "--data", "sample", "--run", "none", "--seed", "-1"],
+    ["explain", "a text", "--plot", "a.pdf"],
+    ["explain", "a text", "--file", "none.txt"],
+    {{"sentiment": ["explain", "a", "b", "--plot", "a.png"], "char_lm": ["generate", "--length", "0"],
+      "translation": ["translate", "dog", "--beam-size", "17"]}}["{app_name}"],
+):
+    assert cli.run(app, mistake) == 2, mistake
+print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"

@@ -2,28 +2,34 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from nlp_lstm import cli
+from nlp_lstm.char_lm.generation import Generation
+from nlp_lstm.char_lm.limits import Gate, PropertyName
+from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
-
-cli.import_tensorflow_quietly()
-
-import numpy as np
-
-from nlp_lstm.char_lm import inference
-from nlp_lstm.char_lm.export import export_run
-from nlp_lstm.char_lm.inference import CharLm, Generation
-from nlp_lstm.char_lm.looking import GATES, UnitRows, rows_to_show
-from nlp_lstm.char_lm.settings import Settings
-from nlp_lstm.char_lm.text_properties import PropertyName, properties_of
-from nlp_lstm.char_lm.train import train as train_run
-from nlp_lstm.char_lm.writing import Writer
-from nlp_lstm.pictures import activity_map
 from nlp_lstm.run_folder import RunFolder, as_started
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nlp_lstm.char_lm import export as exporting
+    from nlp_lstm.char_lm import inference, looking, text_properties, writing
+    from nlp_lstm.char_lm import train as training
+    from nlp_lstm.pictures import activity_map
+else:
+    np = cli.LazyModule("numpy")
+    exporting = cli.LazyModule("nlp_lstm.char_lm.export")
+    inference = cli.LazyModule("nlp_lstm.char_lm.inference")
+    looking = cli.LazyModule("nlp_lstm.char_lm.looking")
+    text_properties = cli.LazyModule("nlp_lstm.char_lm.text_properties")
+    writing = cli.LazyModule("nlp_lstm.char_lm.writing")
+    training = cli.LazyModule("nlp_lstm.char_lm.train")
+    activity_map = cli.LazyModule("nlp_lstm.pictures.activity_map")
 
 SHIPPED = cli.SHIPPED_MODELS / "char_lm"
 
@@ -47,7 +53,7 @@ def train(
     run
         Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
     """
-    train_run(data, RunFolder(run), settings)
+    training.train(data, RunFolder(run), settings)
 
 
 @app.command
@@ -84,7 +90,7 @@ def evaluate(
         Print one JSON object.
     """
     how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction)
-    result = inference.evaluate(CharLm(model, run), data, split, **how, dynamic=dynamic)
+    result = inference.evaluate(inference.CharLm(model, run), data, split, **how, dynamic=dynamic)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
     if json:
@@ -147,7 +153,7 @@ def generate(
     if beam and (samples > 1 or stop):
         raise UserError("--beam finds one text of the length asked for: leave out --samples and --stop")
     read = cli.text_from((prompt,) if prompt or file is None else (), file).decode("utf-8", "replace")
-    opened = CharLm(model, run)
+    opened = inference.CharLm(model, run)
     unknown = {character for character in read if opened.symbols.unit == "character" and not opened.knows(character)}
     if unknown:
         told = " ".join(sorted(repr(character) for character in unknown)[:10])
@@ -159,7 +165,7 @@ def generate(
             else:
                 print(answer["text"])
         return
-    writer = Writer(opened.signatures)
+    writer = writing.Writer(opened.signatures)
     for number in range(samples):
         if samples > 1 and not json:
             print(f"== seed {seed + number}")
@@ -200,7 +206,7 @@ def score(
         Print one JSON object a text.
     """
     inputs = cli.texts_from(texts, file)
-    opened = CharLm(model, run)
+    opened = inference.CharLm(model, run)
     for given in inputs:
         text = given.decode("utf-8", "replace")
         log_probs = opened.log_probs(text)
@@ -227,7 +233,7 @@ def score(
 def explain(
     *texts: str,
     file: Path | None = None,
-    gate: GATES = "cell",
+    gate: Gate = "cell",
     units: str = "",
     follow: PropertyName | None = None,
     count: int = 5,
@@ -274,15 +280,17 @@ def explain(
         if path is not None and path.suffix.lower() != suffix:
             raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
     text = cli.text_from(texts, file).decode("utf-8", "replace")
-    opened = CharLm(model, run)
-    shown: UnitRows = rows_to_show(opened, text, gate, units, follow, count, data, line_mode)
+    opened = inference.CharLm(model, run)
+    shown = looking.rows_to_show(opened, text, gate, units, follow, count, data, line_mode)
     symbols, title = opened.split(text), f"{gate} of the units {', '.join(str(unit) for unit in shown.units)}"
     if plot is not None:
         with told_if_unwritable("--plot", plot):
             activity_map.draw_activity(symbols, shown.rows, title, plot, scale=shown.scale)
     if html is not None:
         with told_if_unwritable("--html", html):
-            activity_map.write_html(symbols, shown.rows, title, html, properties_of(symbols), scale=shown.scale)
+            activity_map.write_html(
+                symbols, shown.rows, title, html, text_properties.properties_of(symbols), scale=shown.scale
+            )
     if json:
         cli.print_json(
             {
@@ -317,7 +325,7 @@ def export(*, run: Path, to: Path = SHIPPED, json: bool = False) -> None:
     json
         Print one JSON object.
     """
-    version = export_run(RunFolder(run), to)
+    version = exporting.export_run(RunFolder(run), to)
     if json:
         cli.print_json({"version": str(version)})
     else:

@@ -1,7 +1,7 @@
 """Sentiment analysis: train on labelled reviews, judge, use, look inside and export."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -9,15 +9,19 @@ from nlp_lstm import cli
 from nlp_lstm.datasets.review_records import Split
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
-
-cli.import_tensorflow_quietly()
-
-from nlp_lstm.pictures import gate_map
 from nlp_lstm.run_folder import RunFolder, as_started
-from nlp_lstm.sentiment import inference
-from nlp_lstm.sentiment.export import export_run
 from nlp_lstm.sentiment.settings import Settings
-from nlp_lstm.sentiment.train import train as train_run
+
+if TYPE_CHECKING:
+    from nlp_lstm.pictures import gate_map
+    from nlp_lstm.sentiment import export as exporting
+    from nlp_lstm.sentiment import inference
+    from nlp_lstm.sentiment import train as training
+else:
+    gate_map = cli.LazyModule("nlp_lstm.pictures.gate_map")
+    exporting = cli.LazyModule("nlp_lstm.sentiment.export")
+    inference = cli.LazyModule("nlp_lstm.sentiment.inference")
+    training = cli.LazyModule("nlp_lstm.sentiment.train")
 
 SHIPPED = cli.SHIPPED_MODELS / "sentiment"
 
@@ -40,7 +44,7 @@ def train(
     run
         Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
     """
-    train_run(data, RunFolder(run), settings)
+    training.train(data, RunFolder(run), settings)
 
 
 @app.command
@@ -199,7 +203,7 @@ def export(*, run: Path, to: Path = SHIPPED, json: bool = False) -> None:
     json
         Print one JSON object.
     """
-    version = export_run(RunFolder(run), to)
+    version = exporting.export_run(RunFolder(run), to)
     if json:
         cli.print_json({"version": str(version)})
     else:

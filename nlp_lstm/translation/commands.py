@@ -1,26 +1,31 @@
 """Translation: train on sentence pairs, judge, translate, look inside and export."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from nlp_lstm import cli
+from nlp_lstm.datasets import pair_table
+from nlp_lstm.datasets.pair_records import Pairs
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
-
-cli.import_tensorflow_quietly()
-
-from nlp_lstm.datasets import pair_table
-from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
-from nlp_lstm.pictures import attention_map
 from nlp_lstm.run_folder import RunFolder, as_started
-from nlp_lstm.translation import inference
-from nlp_lstm.translation.export import export_runs
-from nlp_lstm.translation.inference import TranslationModel
-from nlp_lstm.translation.serving import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
+from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
 from nlp_lstm.translation.settings import Settings
-from nlp_lstm.translation.train import train as train_run
+
+if TYPE_CHECKING:
+    from nlp_lstm.datasets import pairs as sentence_pairs
+    from nlp_lstm.pictures import attention_map
+    from nlp_lstm.translation import export as exporting
+    from nlp_lstm.translation import inference
+    from nlp_lstm.translation import train as training
+else:
+    sentence_pairs = cli.LazyModule("nlp_lstm.datasets.pairs")
+    attention_map = cli.LazyModule("nlp_lstm.pictures.attention_map")
+    exporting = cli.LazyModule("nlp_lstm.translation.export")
+    inference = cli.LazyModule("nlp_lstm.translation.inference")
+    training = cli.LazyModule("nlp_lstm.translation.train")
 
 SHIPPED = cli.SHIPPED_MODELS / "translation"
 
@@ -51,7 +56,7 @@ def train(
     target_file
         Their translations, line by line.
     """
-    train_run(data, RunFolder(run), settings, source_file, target_file)
+    training.train(data, RunFolder(run), settings, source_file, target_file)
 
 
 @app.command
@@ -122,17 +127,17 @@ def evaluate(
     if source_file or target_file:
         if data or not (source_file and target_file):
             raise UserError("name either --data, or both --source-file and --target-file")
-        pairs, name, split_name = read_pairs(source_file, target_file), source_file, "file"
+        pairs, name, split_name = sentence_pairs.read_pairs(source_file, target_file), source_file, "file"
         language = target_language or _language_of(target_file) or how["target_language"]
     else:
-        pairs = load_pairs(data, [split], **how)[split]
+        pairs = sentence_pairs.load_pairs(data, [split], **how)[split]
         language = how["target_language"]
         name, split_name = str(data), split
     if not source_file and (name == "sample" or pair_table.is_table(name)):
         sources, references = inference.with_all_references(pairs)
     else:
         sources, references = _each_alone(pairs)
-    opened = TranslationModel(model, run or [], alpha, beta)
+    opened = inference.TranslationModel(model, run or [], alpha, beta)
     figures = inference.evaluate(opened, sources, references, language or "de", beam_size)
     result = {"data": name, "split": split_name, **figures}
     if run:
@@ -211,7 +216,7 @@ def translate(
     if not 1 <= n_best <= beam_size:
         raise UserError(f"--n-best is {n_best}: expected 1 to --beam-size, which is {beam_size}")
     inputs = cli.texts_from(texts, file)
-    opened = TranslationModel(model, run or [])
+    opened = inference.TranslationModel(model, run or [])
     for number, (given, found) in enumerate(zip(inputs, opened.translate(inputs, beam_size), strict=True), start=1):
         if json:
             best = {"translation": found[0].text, "score": found[0].score}
@@ -260,7 +265,7 @@ def explain(
     inputs = cli.texts_from(texts, file)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
-    opened = TranslationModel(model, run or [])
+    opened = inference.TranslationModel(model, run or [])
     answers = [opened.explain(given) for given in inputs]
     if plot is not None:
         translation, attended = answers[0]
@@ -311,7 +316,7 @@ def export(
         Print one JSON object.
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
-    version = export_runs(run, to, alpha, beta)
+    version = exporting.export_runs(run, to, alpha, beta)
     if json:
         cli.print_json({"version": str(version)})
     else:
