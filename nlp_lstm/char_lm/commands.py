@@ -1,6 +1,5 @@
 """Character language modelling: train on running text, judge, write, score, look inside and export."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,8 +30,6 @@ else:
     training = cli.LazyModule("nlp_lstm.char_lm.train")
     activity_map = cli.LazyModule("nlp_lstm.pictures.activity_map")
 
-SHIPPED = cli.SHIPPED_MODELS / "char_lm"
-
 app = App(name="char_lm", help=__doc__, version_flags=[])
 
 
@@ -40,7 +37,7 @@ app = App(name="char_lm", help=__doc__, version_flags=[])
 def train(
     *,
     data: str,
-    run: Path,
+    run: cli.NewRun,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
     """Train a model. Started again with the same flags after a kill, it goes on from the last whole epoch.
@@ -50,8 +47,6 @@ def train(
     data
         `sample`, `stdlib` (the sources of Python's standard library on this machine), a text file or a folder of them
         (also .gz, .bz2, .xz), or the name of a TensorFlow dataset such as `tiny_shakespeare`.
-    run
-        Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
     """
     training.train(data, RunFolder(run), settings)
 
@@ -61,12 +56,12 @@ def evaluate(
     *,
     data: str,
     split: Literal["train", "validation", "test"] = "validation",
-    model: Path = SHIPPED,
-    run: Path | None = None,
+    model: cli.Model = None,
+    run: cli.JudgedRun = None,
     line_mode: bool | None = None,
     validation_fraction: float | None = None,
     dynamic: bool = False,
-    json: bool = False,
+    json: cli.Json = False,
 ) -> None:
     """Judge a model on a split of a text.
 
@@ -76,19 +71,14 @@ def evaluate(
         As for `train`.
     split
         Which part to judge on; a single file has no test part.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Judge this training run instead, and keep the figures in it for the model card.
     line_mode
         As for `train`; where it is not named, as of --run.
     validation_fraction
         Likewise.
     dynamic
         Also let the model learn from the text as it goes, which is another figure; needs --run.
-    json
-        Print one JSON object.
     """
+    model = cli.shipped_unless_named(model, run, "char_lm")
     how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction)
     result = inference.evaluate(inference.CharLm(model, run), data, split, **how, dynamic=dynamic)
     if run is not None:
@@ -96,8 +86,7 @@ def evaluate(
     if json:
         cli.print_json(result)
         return
-    for key, value in result.items():
-        print(f"{key:23} {value:.4f}" if isinstance(value, float) else f"{key:23} {value}")
+    cli.print_figures(result)
 
 
 @app.command
@@ -113,9 +102,9 @@ def generate(
     samples: int = 1,
     stop: str = "",
     beam: int = 0,
-    model: Path = SHIPPED,
-    run: Path | None = None,
-    json: bool = False,
+    model: cli.Model = None,
+    run: cli.Run = None,
+    json: cli.JsonLines = False,
 ) -> None:
     """Go on with a prompt.
 
@@ -141,23 +130,18 @@ def generate(
         End before this string.
     beam
         Do not draw, but look for the likeliest continuation with a beam of this size.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead.
-    json
-        Print one JSON object a text.
     """
     how = Generation(length, temperature, top_k, top_p, seed, samples, beam)
     how.check()
     if beam and (samples > 1 or stop):
         raise UserError("--beam finds one text of the length asked for: leave out --samples and --stop")
+    model = cli.shipped_unless_named(model, run, "char_lm")
     read = cli.text_from((prompt,) if prompt or file is None else (), file).decode("utf-8", "replace")
     opened = inference.CharLm(model, run)
     unknown = {character for character in read if opened.symbols.unit == "character" and not opened.knows(character)}
     if unknown:
         told = " ".join(sorted(repr(character) for character in unknown)[:10])
-        print(f"char_lm: the model does not know {told} and reads something unknown there", file=sys.stderr)
+        cli.tell(f"the model does not know {told} and reads something unknown there")
     if beam or (json and not stop):
         for answer in inference.generate(opened, read.encode("utf-8"), how):
             if json:
@@ -184,27 +168,14 @@ def generate(
 
 @app.command
 def score(
-    *texts: str,
-    file: Path | None = None,
-    model: Path = SHIPPED,
-    run: Path | None = None,
-    json: bool = False,
+    *texts: cli.Texts,
+    file: cli.TextFile = None,
+    model: cli.Model = None,
+    run: cli.Run = None,
+    json: cli.JsonLines = False,
 ) -> None:
-    """Tell how likely the model finds each character of texts, after those before it.
-
-    Parameters
-    ----------
-    texts
-        The texts; without them the lines of --file or of standard input.
-    file
-        A text a line.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead.
-    json
-        Print one JSON object a text.
-    """
+    """Tell how likely the model finds each character of texts, after those before it."""
+    model = cli.shipped_unless_named(model, run, "char_lm")
     inputs = cli.texts_from(texts, file)
     opened = inference.CharLm(model, run)
     for given in inputs:
@@ -241,9 +212,9 @@ def explain(
     line_mode: bool = False,
     plot: Path | None = None,
     html: Path | None = None,
-    model: Path = SHIPPED,
-    run: Path | None = None,
-    json: bool = False,
+    model: cli.Model = None,
+    run: cli.Run = None,
+    json: cli.Json = False,
 ) -> None:
     """Show what units do while a text is read, and find those that follow a property of it.
 
@@ -269,16 +240,10 @@ def explain(
         Draw a heat map of the text into this PNG file.
     html
         Write a page into this HTML file, in which pointing at a character tells its values.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead.
-    json
-        Print one JSON object.
     """
-    for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
-        if path is not None and path.suffix.lower() != suffix:
-            raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
+    model = cli.shipped_unless_named(model, run, "char_lm")
+    cli.check_suffix("--plot", plot, ".png")
+    cli.check_suffix("--html", html, ".html")
     text = cli.text_from(texts, file).decode("utf-8", "replace")
     opened = inference.CharLm(model, run)
     shown = looking.rows_to_show(opened, text, gate, units, follow, count, data, line_mode)
@@ -313,20 +278,7 @@ def explain(
 
 
 @app.command
-def export(*, run: Path, to: Path = SHIPPED, json: bool = False) -> None:
-    """Write a finished training run as the next version of a SavedModel.
-
-    Parameters
-    ----------
-    run
-        The run's folder.
-    to
-        The model's folder; the next free version number is made below it.
-    json
-        Print one JSON object.
-    """
+def export(*, run: cli.FinishedRun, to: cli.ExportFolder, json: cli.Json = False) -> None:
+    """Write a finished training run as the next version of a SavedModel."""
     version = exporting.export_run(RunFolder(run), to)
-    if json:
-        cli.print_json({"version": str(version)})
-    else:
-        print(version)
+    cli.print_version(version, json)
