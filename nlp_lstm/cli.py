@@ -89,7 +89,13 @@ class LazyModule:
 def run(app: App, arguments: list[str] | None = None) -> int:
     """Run an app and return the exit status: 0, 2 after a user's mistake, which is told in one line, or 130.
 
-    >>> sys.exit(run(app))
+    >>> app = App(name="shop")
+    >>> @app.command
+    ... def sell(goods: str) -> None:
+    ...     print("sold:", goods)
+    >>> run(app, ["sell", "bread"])
+    sold: bread
+    0
     """
     with _streams_that_lead_somewhere():
         if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, and no text must fail in a terminal's encoding
