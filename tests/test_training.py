@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_lstm import training
+from nlp_lstm import run_folder, training
 from nlp_lstm.char_lm.settings import Settings as CharLmSettings
 from nlp_lstm.errors import UserError
-from nlp_lstm.run_folder import RunFolder, as_started
+from nlp_lstm.run_folder import RunFolder, as_started, settings_of
 from nlp_lstm.training import Stage, adam, mean_of_outputs, reseed, train_stage
 
 TIMES = ("seconds", "cpu_seconds")
@@ -66,7 +66,7 @@ class Follower:
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Most of the time of so small a stage goes into its plots."""
-    monkeypatch.setattr(training, "draw_curves", lambda run: None)
+    monkeypatch.setattr(training, "draw_curves", lambda rows, path: None)
     monkeypatch.setattr(training, "write_events", lambda run, row: None)
 
 
@@ -272,11 +272,12 @@ class TestGoingOn:
             allowed -= 1
             return real(target)
 
-        def curves(run):
-            with training.atomic_path(run.path / "curves.png") as path:
+        def curves(rows, target):
+            with training.atomic_path(target) as path:
                 path.write_bytes(b"")
 
-        monkeypatch.setattr(training, "atomic_path", stopping)
+        for module in (training, run_folder):
+            monkeypatch.setattr(module, "atomic_path", stopping)
         monkeypatch.setattr(training, "draw_curves", curves)
         # An epoch writes its best weights, if they are, metrics, checkpoint and curves.
         for allowed_here, done in ((1, 0), (2, 0), (3, 1)):
@@ -689,6 +690,20 @@ class TestFigures:
         np.testing.assert_allclose([row["again"] for row in rows], [row["val_loss"] for row in rows], rtol=1e-4)
         trained = [task.validation_loss(weights) for weights in task.recording.weights[3::4]]
         assert np.abs(np.subtract([row["again"] for row in rows], trained)).min() > 1e-3
+
+
+def test_a_run_from_before_a_setting_has_its_default(tmp_path):
+    defaults = CharLmSettings()
+    new = dataclasses.asdict(CharLmSettings(units=7))
+    old = {name: value for name, value in new.items() if name != "encoding"}
+    run = RunFolder(tmp_path / "run")
+    run.start({"task": "char_lm", **old})
+    run.start({"task": "char_lm", **new}, defaults)
+    assert "encoding" not in run.config()
+    assert settings_of(run.config(), CharLmSettings) == CharLmSettings(units=7)
+    assert as_started(run.path, defaults, encoding=None, units=None) == {"encoding": "", "units": 7}
+    with pytest.raises(UserError, match=r"other settings \(encoding\)"):
+        run.start({"task": "char_lm", **new, "encoding": "cp1252"}, defaults)
 
 
 def test_a_verb_takes_what_was_given_then_what_the_run_has_then_the_default(tmp_path):

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from nlp_lstm.datasets import splits
 from nlp_lstm.datasets.compressed import READ_ERRORS, open_decompressed, reason
 from nlp_lstm.datasets.encodings import decode
 from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.review_records import LABEL_NAMES, LABELS, SPLITS, LabelledText, Split, text_group
+from nlp_lstm.datasets.splits import train_validation_test
 from nlp_lstm.datasets.table_rows import Row, column_name, delimited_rows, json_rows, short
 from nlp_lstm.errors import UserError
 
@@ -96,7 +96,7 @@ def read_file(path: Path, table: TableFormat = TableFormat()) -> dict[Split, lis
     records = _parse_file(path, None, table)
     labelled = [record for record in records if record.label is not None]
     return {
-        **splits.train_validation_test(labelled, validation=0.1, test=0.1),
+        **train_validation_test(labelled, validation=0.1, test=0.1),
         "unlabelled": [record for record in records if record.label is None],
     }
 
@@ -169,9 +169,13 @@ def parse(
     columns = _Columns(table, split, name)
     if not table.header and not delimiter:
         raise UserError(f"{name!r}: rows of JSON Lines name their fields: leave --no-header out, or add --header")
+
+    def known(fields: dict[str, str], found: tuple[str, ...]) -> bool:
+        return split == "unlabelled" or _spelling(fields[found[1]]) in (labels or LABEL_NAMES)
+
     text = decode(stream.read(), name, table.encoding)
     rows = (
-        delimited_rows(text, name, delimiter, columns.find, header=table.header)
+        delimited_rows(text, name, delimiter, columns.find, header=table.header, fits=known)
         if delimiter
         else json_rows(text, name, columns.find)
     )

@@ -71,7 +71,15 @@ def short(value: object) -> str:
     return shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "..."
 
 
-def delimited_rows(text: str, name: str, usual: str, find: Find, *, header: bool = True) -> Iterator[Row]:
+def delimited_rows(
+    text: str,
+    name: str,
+    usual: str,
+    find: Find,
+    *,
+    header: bool = True,
+    fits: Callable[[dict[str, str], tuple[str, ...]], bool] = lambda fields, found: True,
+) -> Iterator[Row]:
     r"""The rows of a table whose fields stand between commas, semicolons, tabs or vertical bars.
 
     >>> def find(columns, where):
@@ -82,7 +90,8 @@ def delimited_rows(text: str, name: str, usual: str, find: Find, *, header: bool
     {'text': 'A joy.', 'label': 'pos'}
 
     What stands between the fields is what Excel's first line `sep=;` tells; else the first with which `find` finds its
-    columns; else the first that makes rows of one length. If it is not the usual one, that is told on standard error.
+    columns and, without a header, a row fits; else the first that makes rows of one length. If it is not the usual one,
+    that is told on standard error.
 
     Args:
         text: The table. Quoting is strict, or an opening quotation mark without its fellow would swallow the rows
@@ -91,13 +100,14 @@ def delimited_rows(text: str, name: str, usual: str, find: Find, *, header: bool
         usual: What stands between the fields, to go by the file's name.
         find: Finds the columns that are looked for.
         header: The first row names the columns. Otherwise their names are "1", "2" and so on.
+        fits: Whether a row without a header can be one, by its fields and the columns that `find` has found.
 
     Raises:
         UserError: As `find`, a row of another length than the first, or broken quoting. The message names the line.
     """
     told = _TOLD.match(text)
     start = told.end() if told else 0
-    delimiter = told[1] if told else _delimiter(text, usual, find, header)
+    delimiter = told[1] if told else _delimiter(text, usual, find, header, fits)
     if delimiter != usual:
         between, instead = (_DELIMITERS.get(each, repr(each)) for each in (delimiter, usual))
         tell(f"{name!r}: fields stand between {between}, not {instead}")
@@ -165,18 +175,21 @@ def _columns(row: list[str], header: bool) -> list[str]:
     return [column_name(field) for field in row] if header else [str(at) for at in range(1, len(row) + 1)]
 
 
-def _delimiter(text: str, usual: str, find: Find, header: bool) -> str:
-    delimiters = list(dict.fromkeys([usual, *_DELIMITERS]))
-    beginnings = {delimiter: _beginning(text, delimiter) for delimiter in delimiters}
+def _delimiter(text: str, usual: str, find: Find, header: bool, fits: Callable[..., bool]) -> str:
+    beginnings = {delimiter: _beginning(text, delimiter) for delimiter in dict.fromkeys([usual, *_DELIMITERS])}
     even = [
         delimiter for delimiter, rows in beginnings.items() if len(rows[0]) > 1 and len({len(row) for row in rows}) == 1
     ]
-    fitting = [
-        delimiter
-        for delimiter in (delimiters if header else even)
-        if _finds(find, _columns(beginnings[delimiter][0], header))
-    ]
-    return next(iter([*fitting, *even, usual]))
+    for delimiter in beginnings if header else even:
+        rows = beginnings[delimiter]
+        columns = _columns(rows[0], header)
+        try:
+            found = find(columns, "")
+        except UserError:
+            continue
+        if header or any(fits(dict(zip(columns, row, strict=True)), found) for row in rows):
+            return delimiter
+    return even[0] if even else usual
 
 
 def _beginning(text: str, delimiter: str) -> list[list[str]]:
@@ -187,11 +200,3 @@ def _beginning(text: str, delimiter: str) -> list[list[str]]:
         for row in islice(filter(None, reader), _ROWS_TRIED):
             rows.append(row)
     return rows or [[]]
-
-
-def _finds(find: Find, columns: list[str]) -> bool:
-    try:
-        find(columns, "")
-    except UserError:
-        return False
-    return True

@@ -12,7 +12,7 @@ from nlp_lstm.files import told_if_unwritable
 cli.import_tensorflow_quietly()
 
 from nlp_lstm.datasets import pair_table
-from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
+from nlp_lstm.datasets.pairs import Pairs, load_judged, read_pairs
 from nlp_lstm.pictures import attention_map
 from nlp_lstm.run_folder import RunFolder, as_started
 from nlp_lstm.translation import inference
@@ -58,7 +58,7 @@ def train(
 def evaluate(
     *,
     data: str | None = None,
-    split: Literal["train", "validation", "test"] = "validation",
+    split: Literal["train", "validation", "test", "all"] = "validation",
     source_file: str | None = None,
     target_file: str | None = None,
     source_language: str | None = None,
@@ -81,7 +81,7 @@ def evaluate(
     data
         As for `train`. The sentences of a table count once each, all their translations being right.
     split
-        Which part of --data to judge on.
+        Which part of --data to judge on; `all` judges every pair.
     source_file
         Instead of --data, with --target-file: sentences, one a line.
     target_file
@@ -129,7 +129,7 @@ def evaluate(
         pairs, name, split_name = read_pairs(source_file, target_file, how["encoding"]), source_file, "file"
         language = target_language or _language_of(target_file) or how["target_language"]
     else:
-        pairs = load_pairs(data, [split], **how)[split]
+        pairs = load_judged(data, split, **how)
         language = how["target_language"]
         name, split_name = str(data), split
     if not source_file and (name == "sample" or pair_table.is_table(name)):
