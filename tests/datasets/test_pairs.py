@@ -392,7 +392,7 @@ def test_source_and_files():
     assert message(None, target_file=Path("b")) == "'b' has no partner: name it with --source-file"
 
 
-@pytest.mark.parametrize("name", ["train.en", "pairs.csv", "pairs", "pairs.tar.gz", "pairs.gz"])
+@pytest.mark.parametrize("name", ["train.en", "pairs.doc", "pairs", "pairs.tar.gz", "pairs.gz"])
 def test_file_of_no_known_kind(tmp_path, name):
     (tmp_path / name).write_text("a\tb\n")
     text = message(tmp_path / name)
@@ -447,9 +447,9 @@ def test_all_is_every_pair(tmp_path, capsys):
     pairs = [(f"one {i}", f"eins {i} „é“") for i in range(50)]
     table = write_table(tmp_path / "pairs.tsv", pairs)
     assert sorted(rows(load_pairs(table, ["all"])["all"])) == sorted(pairs)
-    assert sorted(rows(load_judged(table, "all"))) == sorted(pairs)
+    assert sorted(rows(load_judged(table, "all").splits["all"])) == sorted(pairs)
     assert capsys.readouterr().err == ""
-    found = load_judged(table, "test")
+    found = load_judged(table, "test").splits["test"]
     assert found == load_pairs(table, ["test"])["test"] and 0 < len(found.source) < 50
     assert f"judging {len(found.source)} of 50 pairs" in capsys.readouterr().err
     parts = load_pairs("sample", [*ALL, "all"])
