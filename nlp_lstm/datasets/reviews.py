@@ -108,7 +108,11 @@ def load_judged(
     Of a table that has no splits of its own a part is cut off, which the person may not know: how many of how many rows
     that is is told on standard error.
     """
-    is_one_table = split != "all" and os.path.isfile(source) and review_table.suffix(os.fspath(source)) is not None
+    is_one_table = (
+        split not in ("all", "unlabelled")
+        and os.path.isfile(source)
+        and review_table.suffix(os.fspath(source)) is not None
+    )
     wanted: list[Part] = [split, "all"] if is_one_table else [split]
     found = load_reviews(source, wanted, validation_fraction=validation_fraction, seed=seed, table=table)
     if is_one_table:

@@ -706,7 +706,9 @@ class TestBadFolders:
         monkeypatch.setattr("pathlib.Path.write_text", fail)
         result = call("evaluate", "--run", run, "--data", data, *CUT, "--json")
         monkeypatch.undo()
-        assert result.is_mistake(f"cannot write --run '{run}' (No space left on device)")
+        notice, mistake = result.err.splitlines(keepends=True)
+        assert "judging" in notice
+        assert result._replace(err=mistake).is_mistake(f"cannot write --run '{run}' (No space left on device)")
         assert tree(run) == before
 
 
