@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from nlp_lstm.datasets.encodings import STANDARD_INPUT, decode, plain_line_ends
 from nlp_lstm.errors import UserError
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
@@ -37,6 +38,13 @@ JudgedRun = Annotated[
 ]
 Texts = Annotated[str, Parameter(help="The texts; without them the lines of --file or of standard input.")]
 TextFile = Annotated[Path | None, Parameter(help="A text a line.")]
+Encoding = Annotated[
+    str,
+    Parameter(
+        help="Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark "
+        "overrules it."
+    ),
+]
 ExportFolder = Annotated[Path, Parameter(help="The model's folder; the next free version number is made below it.")]
 Json = Annotated[bool, Parameter(help="Print one JSON object.")]
 JsonLines = Annotated[bool, Parameter(help="Print one JSON object a text.")]
@@ -201,36 +209,38 @@ def check_suffix(flag: str, path: Path | None, suffix: str) -> None:
         raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
 
 
-def texts_from(arguments: tuple[str, ...], file: Path | None) -> list[bytes]:
+def texts_from(arguments: tuple[str, ...], file: Path | None, encoding: str = "") -> list[bytes]:
     """The texts to work on: the arguments, the lines of a file, or those of standard input.
 
-    They stay bytes, since the model mends what is not UTF-8.
+    Arguments stay the bytes they are, since the model mends what is not UTF-8. A file is decoded
+    (`nlp_lstm.datasets.encodings`) and given as UTF-8.
 
     Raises:
-        UserError: for both arguments and a file, no text at all, or a file that cannot be read.
+        UserError: for both arguments and a file or encoding, no text at all, or a file that cannot be read.
     """
     if arguments and file:
         raise UserError("give texts as arguments or a --file, not both")
+    if arguments and encoding:
+        raise UserError("--encoding is that of a --file or of standard input: leave it out, or name a --file")
     if arguments:
         return [os.fsencode(argument) for argument in arguments]
     if file is None:
         if sys.stdin is None or sys.stdin.isatty():
             raise UserError("no text: give it as an argument, name a --file, or pipe lines in")
-        content = sys.stdin.buffer.read()
+        name, content = STANDARD_INPUT, sys.stdin.buffer.read()
     else:
         try:
-            content = file.read_bytes()
+            name, content = str(file), file.read_bytes()
         except OSError as error:
             raise UserError(f"cannot read --file '{file}': {error.strerror}") from None
-    lines = [line.removesuffix(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
-    if lines[-1] == b"":
-        lines.pop()
+    text = plain_line_ends(decode(content, name, encoding)).encode("utf-8")
+    lines = text.removesuffix(b"\n").split(b"\n") if text else []
     if not lines:
         raise UserError("no text: " + (f"'{file}' is empty" if file else "standard input is empty"))
     return lines
 
 
-def text_from(arguments: tuple[str, ...], file: Path | None) -> bytes:
+def text_from(arguments: tuple[str, ...], file: Path | None, encoding: str = "") -> bytes:
     """The one text to work on, with its line breaks: the argument, a file, or standard input.
 
     A newline at the very end of a file, or of standard input, is not part of it.
@@ -240,7 +250,7 @@ def text_from(arguments: tuple[str, ...], file: Path | None) -> bytes:
     """
     if len(arguments) > 1:
         raise UserError(f"this takes one text, got {len(arguments)}: put quotation marks round it")
-    return b"\n".join(texts_from(arguments, file))
+    return b"\n".join(texts_from(arguments, file, encoding))
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -253,14 +263,15 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_figures(figures: Mapping[str, Any]) -> None:
-    """Print figures for people, one a line.
+    """Print figures for people, one a line; one that could not be told is left out.
 
     >>> print_figures({"examples": 182, "accuracy": 0.9})
     examples 182
     accuracy 0.9000
     """
-    width = max(map(len, figures), default=0)
-    for name, value in figures.items():
+    told = {name: value for name, value in figures.items() if value is not None}
+    width = max(map(len, told), default=0)
+    for name, value in told.items():
         print(f"{name:{width}} {value:.4f}" if isinstance(value, float) else f"{name:{width}} {value}")
 
 

@@ -55,11 +55,12 @@ def train(
 def evaluate(
     *,
     data: str,
-    split: Literal["train", "validation", "test"] = "validation",
+    split: Literal["train", "validation", "test", "all"] = "validation",
     model: cli.Model = None,
     run: cli.JudgedRun = None,
     line_mode: bool | None = None,
     validation_fraction: float | None = None,
+    encoding: str | None = None,
     dynamic: bool = False,
     json: cli.Json = False,
 ) -> None:
@@ -70,16 +71,18 @@ def evaluate(
     data
         As for `train`.
     split
-        Which part to judge on; a single file has no test part.
+        Which part to judge on; of a single file there is a validation part, its end, and `all`, the whole.
     line_mode
         As for `train`; where it is not named, as of --run.
     validation_fraction
+        Likewise.
+    encoding
         Likewise.
     dynamic
         Also let the model learn from the text as it goes, which is another figure; needs --run.
     """
     model = cli.shipped_unless_named(model, run, "char_lm")
-    how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction)
+    how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction, encoding=encoding)
     result = inference.evaluate(inference.CharLm(model, run), data, split, **how, dynamic=dynamic)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
@@ -94,6 +97,7 @@ def generate(
     *,
     prompt: str = "",
     file: Path | None = None,
+    encoding: str = "",
     length: int = Generation().length,
     temperature: float = Generation().temperature,
     top_k: int = 0,
@@ -114,6 +118,8 @@ def generate(
         What to go on with; without one the text begins at the beginning of a line.
     file
         A file with the prompt; a newline at its very end is not part of it.
+    encoding
+        Encoding of the file, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     length
         Characters (of a model of bytes: bytes) to write.
     temperature
@@ -136,7 +142,7 @@ def generate(
     if beam and (samples > 1 or stop):
         raise UserError("--beam finds one text of the length asked for: leave out --samples and --stop")
     model = cli.shipped_unless_named(model, run, "char_lm")
-    read = cli.text_from((prompt,) if prompt or file is None else (), file).decode("utf-8", "replace")
+    read = cli.text_from((prompt,) if prompt or file is None else (), file, encoding).decode("utf-8", "replace")
     opened = inference.CharLm(model, run)
     unknown = {character for character in read if opened.symbols.unit == "character" and not opened.knows(character)}
     if unknown:
@@ -170,13 +176,14 @@ def generate(
 def score(
     *texts: cli.Texts,
     file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
     json: cli.JsonLines = False,
 ) -> None:
     """Tell how likely the model finds each character of texts, after those before it."""
     model = cli.shipped_unless_named(model, run, "char_lm")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     opened = inference.CharLm(model, run)
     for given in inputs:
         text = given.decode("utf-8", "replace")
@@ -204,6 +211,7 @@ def score(
 def explain(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     gate: Gate = "cell",
     units: str = "",
     follow: PropertyName | None = None,
@@ -224,6 +232,9 @@ def explain(
         The text; without it that of --file or of standard input.
     file
         A text file.
+    encoding
+        Encoding of the file, of standard input and of --data, such as `cp1252`; by default UTF-8. A byte order mark
+        overrules it.
     gate
         What to show of a unit: a gate, the candidate, the hidden state, or the tanh of the cell state.
     units
@@ -244,9 +255,9 @@ def explain(
     model = cli.shipped_unless_named(model, run, "char_lm")
     cli.check_suffix("--plot", plot, ".png")
     cli.check_suffix("--html", html, ".html")
-    text = cli.text_from(texts, file).decode("utf-8", "replace")
+    text = cli.text_from(texts, file, "" if texts and data else encoding).decode("utf-8", "replace")
     opened = inference.CharLm(model, run)
-    shown = looking.rows_to_show(opened, text, gate, units, follow, count, data, line_mode)
+    shown = looking.rows_to_show(opened, text, gate, units, follow, count, data, line_mode, encoding)
     symbols, title = opened.split(text), f"{gate} of the units {', '.join(str(unit) for unit in shown.units)}"
     if plot is not None:
         with told_if_unwritable("--plot", plot):

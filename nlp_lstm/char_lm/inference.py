@@ -16,7 +16,7 @@ from nlp_lstm.char_lm.generation import Generation
 from nlp_lstm.char_lm.limits import LONGEST_SCORED_TEXT, LONGEST_TEXT_LOOKED_INTO
 from nlp_lstm.char_lm.serving import BEGINNING, CharLmServing
 from nlp_lstm.char_lm.writing import zero_state
-from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.datasets.corpus import load_judged
 from nlp_lstm.errors import UserError
 from nlp_lstm.lstm import Gates
 from nlp_lstm.models.language_model import LanguageModel
@@ -112,6 +112,7 @@ def evaluate(
     *,
     line_mode: bool = False,
     validation_fraction: float = 0.1,
+    encoding: str = "",
     dynamic: bool = False,
 ) -> dict[str, Any]:
     """Judge a model on a split of a source.
@@ -124,7 +125,7 @@ def evaluate(
     """
     if dynamic and model.language_model is None:
         raise UserError("--dynamic trains the model while it reads, and an exported one cannot be: name a --run")
-    text = load_corpus(source, [split], line_mode=line_mode, validation_fraction=validation_fraction)[split]
+    text = load_judged(source, split, line_mode=line_mode, validation_fraction=validation_fraction, encoding=encoding)
     ids = model.symbols.encode(text)
     unknown = int(np.sum(ids == 0)) if model.symbols.unit == "character" else 0
     model.log_probs(text[:10])  # the first call of a graph is slower, and no figure of its speed

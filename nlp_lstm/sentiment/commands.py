@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from nlp_lstm import cli
-from nlp_lstm.datasets.review_records import Split
+from nlp_lstm.datasets.review_table import TableFormat
+from nlp_lstm.datasets.reviews import Part
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
 from nlp_lstm.run_folder import RunFolder, as_started
@@ -47,11 +48,16 @@ def train(
 def evaluate(
     *,
     data: str,
-    split: Split = "test",
+    split: Part = "test",
     model: cli.Model = None,
     run: cli.JudgedRun = None,
     validation_fraction: float | None = None,
     seed: int | None = None,
+    encoding: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    labels: str | None = None,
+    header: bool | None = None,
     plots: Path | None = None,
     json: cli.Json = False,
 ) -> None:
@@ -62,17 +68,38 @@ def evaluate(
     data
         As for `train`.
     split
-        Which texts to judge on.
+        Which texts to judge on. Of a single table the test part is a tenth; `all` judges every row.
     validation_fraction
         As for `train`; where it is not named, as of --run.
     seed
+        Likewise.
+    encoding
+        Likewise.
+    text_column
+        Likewise.
+    label_column
+        Likewise.
+    labels
+        Likewise.
+    header
         Likewise.
     plots
         Folder for confusion.png and reliability.png.
     """
     model = cli.shipped_unless_named(model, run, "sentiment")
     how = as_started(run, Settings(), validation_fraction=validation_fraction, seed=seed)
-    result = inference.evaluate(inference.open_signature(model, run), data, split, plots=plots, **how)
+    table = TableFormat(
+        **as_started(
+            run,
+            Settings(),
+            encoding=encoding,
+            text_column=text_column,
+            label_column=label_column,
+            labels=labels,
+            header=header,
+        )
+    )
+    result = inference.evaluate(inference.open_signature(model, run), data, split, plots=plots, table=table, **how)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
     if json:
@@ -89,13 +116,14 @@ def evaluate(
 def predict(
     *texts: cli.Texts,
     file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
     json: cli.JsonLines = False,
 ) -> None:
     """Tell the sentiment of texts."""
     model = cli.shipped_unless_named(model, run, "sentiment")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     answer = inference.predict(inference.open_signature(model, run), inputs)
     for text, label, score in zip(inputs, answer["label"], answer["score"], strict=True):
         shown = text.decode("utf-8", "replace")
@@ -109,6 +137,7 @@ def predict(
 def explain(
     *texts: cli.Texts,
     file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
     plot: Path | None = None,
@@ -123,7 +152,7 @@ def explain(
     """
     model = cli.shipped_unless_named(model, run, "sentiment")
     cli.check_suffix("--plot", plot, ".png")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: explain them one at a time")
     signature = inference.open_signature(model, run, "explain")

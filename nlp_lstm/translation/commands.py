@@ -1,13 +1,15 @@
 """Translation: train on sentence pairs, judge, translate, look inside and export."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from nlp_lstm import cli
-from nlp_lstm.datasets import pair_table
-from nlp_lstm.datasets.pair_records import Pairs
+from nlp_lstm.datasets.languages import file_language, language_code
+from nlp_lstm.datasets.notices import tell
+from nlp_lstm.datasets.pairs import Pairs, load_judged, read_pairs
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
 from nlp_lstm.run_folder import RunFolder, as_started
@@ -15,13 +17,11 @@ from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BET
 from nlp_lstm.translation.settings import Settings
 
 if TYPE_CHECKING:
-    from nlp_lstm.datasets import pairs as sentence_pairs
     from nlp_lstm.pictures import attention_map
     from nlp_lstm.translation import export as exporting
     from nlp_lstm.translation import inference
     from nlp_lstm.translation import train as training
 else:
-    sentence_pairs = cli.LazyModule("nlp_lstm.datasets.pairs")
     attention_map = cli.LazyModule("nlp_lstm.pictures.attention_map")
     exporting = cli.LazyModule("nlp_lstm.translation.export")
     inference = cli.LazyModule("nlp_lstm.translation.inference")
@@ -46,9 +46,10 @@ def train(
     Parameters
     ----------
     data
-        `sample`, a folder of parallel files (train.en.gz, train.de.gz, val.en.gz ...), the prefix of two
-        (folder/train), a table of a sentence, a tab and its translation a line (.txt, .tsv, also packed), or the name
-        of a TensorFlow dataset such as `ted_hrlr_translate/pt_to_en`.
+        `sample`, a folder of parallel files (train.en.gz, train.de.gz, val.en.gz ...; corpus.en-de.en,
+        corpus.en-de.de), the prefix of two (folder/train), a table of a sentence, a tab and its translation a line
+        (.txt, .tsv), pairs in CSV, JSON Lines or TMX, each also packed, or the name of a TensorFlow dataset such as
+        `ted_hrlr_translate/pt_to_en`.
     source_file
         Instead of --data, with --target-file: sentences, one a line.
     target_file
@@ -61,14 +62,18 @@ def train(
 def evaluate(
     *,
     data: str | None = None,
-    split: Literal["train", "validation", "test"] = "validation",
+    split: Literal["train", "validation", "test", "all"] = "validation",
     source_file: str | None = None,
     target_file: str | None = None,
     source_language: str | None = None,
     target_language: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    header: bool | None = None,
     reverse: bool | None = None,
     validation_fraction: float | None = None,
     seed: int | None = None,
+    encoding: str | None = None,
     model: cli.Model = None,
     run: list[Path] | None = None,
     beam_size: int = DEFAULT_BEAM,
@@ -83,20 +88,29 @@ def evaluate(
     data
         As for `train`. The sentences of a table count once each, all their translations being right.
     split
-        Which part of --data to judge on.
+        Which part of --data to judge on; `all` judges every pair.
     source_file
         Instead of --data, with --target-file: sentences, one a line.
     target_file
         Their translations, line by line.
     source_language
-        As for `train`; where this and the next four are not named, they are those of --run.
+        As for `train`; where this and the next eight are not named, they are those of --run.
     target_language
-        As for `train`; its rules split the text into tokens. By default the end of --target-file's name, or `de`.
+        As for `train`; its rules split the text into tokens for `bleu_lower_tok`, which is left out where nothing tells
+        the language: neither this, the data or its files' names, nor --run.
+    source_column
+        As for `train`.
+    target_column
+        As for `train`.
+    header
+        As for `train`.
     reverse
         As for `train`.
     validation_fraction
         As for `train`.
     seed
+        As for `train`.
+    encoding
         As for `train`.
     run
         Judge this training run instead, or several together, and keep the figures in the first for the model card.
@@ -115,25 +129,31 @@ def evaluate(
         Settings(),
         source_language=source_language,
         target_language=target_language,
+        source_column=source_column,
+        target_column=target_column,
+        header=header,
         reverse=reverse,
         validation_fraction=validation_fraction,
         seed=seed,
+        encoding=encoding,
     )
     if source_file or target_file:
         if data or not (source_file and target_file):
             raise UserError("name either --data, or both --source-file and --target-file")
-        pairs, name, split_name = sentence_pairs.read_pairs(source_file, target_file), source_file, "file"
-        language = target_language or _language_of(target_file) or how["target_language"]
-    else:
-        pairs = sentence_pairs.load_pairs(data, [split], **how)[split]
-        language = how["target_language"]
-        name, split_name = str(data), split
-    if not source_file and (name == "sample" or pair_table.is_table(name)):
-        sources, references = inference.with_all_references(pairs)
-    else:
+        if how["source_column"] or how["target_column"]:
+            raise UserError("--source-column and --target-column are for tables of pairs: --source-file has no columns")
+        name, split_name = source_file, "file"
+        pairs = read_pairs(source_file, target_file, how["encoding"])
         sources, references = _each_alone(pairs)
+        language = target_language or file_language(target_file) or how["target_language"]
+    else:
+        name, split_name = str(data), split
+        loaded = load_judged(data, split, **how)
+        pairs = loaded.splits[split]
+        sources, references = inference.with_all_references(pairs) if loaded.is_one_table else _each_alone(pairs)
+        language = target_language or loaded.languages[1] or how["target_language"]
     opened = inference.TranslationModel(model, run or [], alpha, beta)
-    figures = inference.evaluate(opened, sources, references, language or "de", beam_size)
+    figures = inference.evaluate(opened, sources, references, _rules_of(language), beam_size)
     result = {"data": name, "split": split_name, **figures}
     if run:
         RunFolder(run[0]).keep_evaluation(result)
@@ -151,10 +171,14 @@ def _each_alone(pairs: Pairs) -> tuple[list[str], list[list[str]]]:
     return pairs.source, [[target] for target in pairs.target]
 
 
-def _language_of(file: str) -> str:
-    """`de` of `test.de.gz`."""
-    parts = [part for part in Path(file).name.lower().split(".")[1:] if part not in ("gz", "xz", "bz2", "txt")]
-    return parts[-1] if parts and len(parts[-1]) in (2, 3) and parts[-1].isalpha() else ""
+def _rules_of(language: str) -> str | None:
+    """The code of the language by whose rules text is split into tokens; None, which is told, where it is not known."""
+    code = language_code(language) or language.lower()
+    if not re.fullmatch("[a-z]{2,3}", code):
+        why = f"{language!r} is no code such as 'de'" if language else "nothing tells which it is"
+        tell(f"bleu_lower_tok is left out, since its tokens depend on the target language and {why}: --target-language")
+        return None
+    return code
 
 
 def _penalties(
@@ -181,6 +205,7 @@ def _check_beam(beam_size: int) -> None:
 def translate(
     *texts: cli.Texts,
     file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
     beam_size: int = DEFAULT_BEAM,
     n_best: int = 1,
     model: cli.Model = None,
@@ -200,7 +225,7 @@ def translate(
     if not 1 <= n_best <= beam_size:
         raise UserError(f"--n-best is {n_best}: expected 1 to --beam-size, which is {beam_size}")
     model = cli.shipped_unless_named(model, run, "translation")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     opened = inference.TranslationModel(model, run or [])
     for number, (given, found) in enumerate(zip(inputs, opened.translate(inputs, beam_size), strict=True), start=1):
         if json:
@@ -219,6 +244,7 @@ def translate(
 def explain(
     *texts: cli.Texts,
     file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
     plot: Path | None = None,
     html: Path | None = None,
     model: cli.Model = None,
@@ -237,7 +263,7 @@ def explain(
     model = cli.shipped_unless_named(model, run, "translation")
     cli.check_suffix("--plot", plot, ".png")
     cli.check_suffix("--html", html, ".html")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
     opened = inference.TranslationModel(model, run or [])

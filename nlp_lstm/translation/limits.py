@@ -1,9 +1,11 @@
 """How much a served translator reads and writes, and how it looks for a translation where nothing else is asked for."""
 
+LONGEST_TEXT_BYTES = 65_536
+"""Bytes of a text that are read."""
 LONGEST_TEXT = 1_024
-"""Characters of a text that are read."""
+"""Characters of these, made plain, that are read."""
 LONGEST_SOURCE = 256
-"""Subwords of a text that are read, its end counted in."""
+"""Subwords of these that are read, the end counted in."""
 LONGEST_TRANSLATION = 256
 LARGEST_BEAM = 16
 

@@ -134,7 +134,9 @@ class TestVerbs:
         assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(translations, [pairs.target]).score)
         assert (found["data"], found["split"], found["beam_size"]) == (str(data), "validation", 5)
         assert found["sentences"] == found["references"] == len(pairs.source) == 12
-        assert "norm-moses-de" in found["lower_tok_signature"]
+        # Of a table of two columns nothing tells the language: what depends on it is left out, and said to be.
+        assert found["bleu_lower_tok"] is found["lower_tok_signature"] is None
+        assert "bleu_lower_tok is left out" in judged.err and "--target-language" in judged.err
         assert [row["sentences"] for row in found["bleu_by_length"]] == [0, 12, 0, 0, 0, 0]
         assert json.loads((run / "evaluation-validation.json").read_text()) == found
 
@@ -218,6 +220,44 @@ class TestEvaluate:
         found = call(*command, "--target-language", "de").object
         assert "norm-moses-de" in found["lower_tok_signature"]
 
+    @pytest.mark.parametrize(
+        ("data", "flags", "rules"),
+        [
+            ("sample", (), "de"),
+            ("sample", ("--reverse",), "en"),
+            ("header.csv", (), "fr"),
+            ("header.csv", ("--source-language", "fr"), "en"),
+            ("header.csv", ("--target-language", "pt_BR", "--source-column", "2"), "pt"),
+            ("plain.tsv", (), None),
+            ("plain.tsv", ("--target-language", "Klingon"), None),
+            ("plain.tsv", ("--target-language", "Spanish"), "es"),
+        ],
+    )
+    def test_the_rules_are_those_of_the_language_and_of_no_other(self, tmp_path, monkeypatch, data, flags, rules):
+        class Copied:
+            def __init__(self, *_):
+                pass
+
+            def translate(self, texts, beam_size):
+                return [[inference.Translation(text.decode(), -1.0)] for text in texts]
+
+        monkeypatch.setattr(commands, "TranslationModel", Copied)
+        monkeypatch.chdir(tmp_path)
+        rows = [f"dog {place},chien {place}" for place in range(20)]
+        write_lines(tmp_path / "header.csv", rows if "2" in flags else ["English,French", *rows])
+        write_lines(tmp_path / "plain.tsv", [row.replace(",", "\t") for row in rows])
+        result = call("evaluate", "--data", data, "--split", "all", *flags, "--json")
+        found = result.object
+        assert found["bleu"] is not None and found["chrf"] is not None
+        if rules is None:
+            assert found["bleu_lower_tok"] is found["lower_tok_signature"] is None
+            assert "bleu_lower_tok is left out" in result.err and len(result.err.splitlines()) == 1
+            people = call("evaluate", "--data", data, "--split", "all", *flags)
+            assert "bleu_lower_tok" not in people.out
+        else:
+            assert found["bleu_lower_tok"] is not None and f"norm-moses-{rules}|" in found["lower_tok_signature"]
+            assert "bleu_lower_tok" not in result.err
+
     def test_all_translations_of_a_sentence_in_a_table_are_right(self, model, tmp_path):
         lines = [f"a dog {place % 20}\tein Hund {place}" for place in range(60)]
         table = write_lines(tmp_path / "table.txt", lines)
@@ -231,6 +271,30 @@ class TestEvaluate:
         command = ["evaluate", "--model", model, "--data", tmp_path / "train", "--split", "train", *languages, "--json"]
         found = call(*command).object
         assert found["references"] == found["sentences"] == 57
+
+    def test_all_pairs_of_files_in_any_encoding(self, model, tmp_path):
+        pairs = [(f"the café {place}", f"das „Café“ {place}") for place in range(40)]
+        table = write_lines(tmp_path / "table.tsv", ["\t".join(pair) for pair in pairs])
+        command = ["evaluate", "--model", model, "--json", "--beam-size", "1"]
+        result = call(*command, "--data", table, "--split", "all", "--target-language", "de")
+        expected = result.object
+        assert (expected["sentences"], expected["split"], result.err) == (40, "all", "")
+        result = call(*command, "--data", table)
+        assert f"judging {result.object['sentences']} of 40 pairs" in result.err and "--split all" in result.err
+        for encoding, flags in (("utf-16", ()), ("cp1252", ("--encoding", "cp1252"))):
+            table.write_bytes("".join("\t".join(pair) + "\r\n" for pair in pairs).encode(encoding))
+            assert call(*command, "--data", table, "--split", "all", *flags).object["chrf"] == expected["chrf"]
+            for at, language in enumerate(("en", "de")):
+                lines = "".join(f"{pair[at]}\n" for pair in pairs)
+                (tmp_path / f"a.{language}").write_bytes(lines.encode(encoding))
+            files = ["--source-file", tmp_path / "a.en", "--target-file", tmp_path / "a.de"]
+            result = call(*command, *files, *flags)
+            assert (result.object["sentences"], result.err) == (40, "")
+        sources = [source for source, _ in pairs[:2]]
+        (tmp_path / "two.txt").write_bytes("\n".join(sources).encode("cp1252"))
+        named = ["--file", tmp_path / "two.txt", "--encoding", "cp1252", "--json"]
+        for verb in ("translate", "explain"):
+            assert [answer["text"] for answer in call(verb, "--model", model, *named).objects] == sources
 
     def test_the_beam(self, model, files):
         source, target = files
@@ -342,7 +406,9 @@ class TestTranslate:
     )
     def test_any_line_has_a_translation_of_one(self, model, text, read):
         content = text + b"\ndog\n"
-        plain = call("translate", "--model", model, stdin=content).lines
+        result = call("translate", "--model", model, stdin=content)
+        assert ("standard input line 1" in result.err) == ("\ufffd" in read)
+        plain = result.out.removesuffix("\n").split("\n")
         assert len(plain) == 2
         found, dog = call("translate", "--model", model, "--json", stdin=content).objects
         assert found["text"] == read
@@ -681,7 +747,9 @@ class TestBadFolders:
         monkeypatch.setattr("pathlib.Path.write_text", fail)
         result = call("evaluate", "--run", run, "--data", data, *CUT, "--json")
         monkeypatch.undo()
-        assert result.is_mistake(f"cannot write --run '{run}' (No space left on device)")
+        *notices, mistake = result.err.splitlines(keepends=True)
+        assert "judging" in notices[0]
+        assert result._replace(err=mistake).is_mistake(f"cannot write --run '{run}' (No space left on device)")
         assert tree(run) == before
 
 
