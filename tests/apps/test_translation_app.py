@@ -241,7 +241,7 @@ class TestEvaluate:
             def translate(self, texts, beam_size):
                 return [[inference.Translation(text.decode(), -1.0)] for text in texts]
 
-        monkeypatch.setattr(commands, "TranslationModel", Copied)
+        monkeypatch.setattr(inference, "TranslationModel", Copied)
         monkeypatch.chdir(tmp_path)
         rows = [f"dog {place},chien {place}" for place in range(20)]
         write_lines(tmp_path / "header.csv", rows if "2" in flags else ["English,French", *rows])
