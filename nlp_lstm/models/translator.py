@@ -56,7 +56,7 @@ def attend(query, memory: Memory, score_weights=None):
 
 
 class _Decoder(keras.layers.Layer):
-    """The decoder's weights and its step, as a cell that `keras.layers.RNN` walks with.
+    """The decoder's weights and its step.
 
     The LSTM reads the embedding of the token before beside the attentional vector of the step before (input feeding;
     Luong, Pham and Manning 2015, section 3.3).
@@ -82,8 +82,6 @@ class _Decoder(keras.layers.Layer):
         )
         self.attention, self.attention_size, self.seed = attention, attention_size, seed
         self.score_weights = None
-        self.memory: Any = None  # of the sequence that is walked, and with it the masked weights
-        self.weights_now: Any = None
 
     def build(self, embedding_size, memory_size):
         units = self.state_size[0]
@@ -98,14 +96,13 @@ class _Decoder(keras.layers.Layer):
             )
         self.built = True
 
-    def begin(self, memory: Memory, training):
-        """Settle what stays the same at every step of a sequence."""
-        self.memory = memory
-        self.weights_now = self.cell.cast_weights(self.cell.draw_recurrent_kernel_mask() if training else None)
-
-    def call(self, embedded, states, training=False):
-        state, _ = self.step(embedded, DecoderState(*states), self.memory, self.weights_now)
-        return state.attended, list(state)
+    def walk(self, embedded: Any, state: DecoderState, memory: Memory, training: bool) -> Any:
+        """The attentional vector `(batch, target, E)` after each embedded token `(batch, target, E)`."""
+        lstm_weights = self.cell.cast_weights(self.cell.draw_recurrent_kernel_mask() if training else None)
+        loop = keras.layers.RNN(
+            _WalkingCell(self, memory, lstm_weights), return_sequences=True, dtype=self.dtype_policy
+        )
+        return loop(embedded, initial_state=list(state))
 
     def step(self, embedded, state: DecoderState, memory: Memory, lstm_weights):
         """Read an embedded token `(batch * queries, E)`; the memory has a row for each `queries` of them."""
@@ -117,6 +114,23 @@ class _Decoder(keras.layers.Layer):
         context = ops.reshape(context, (-1, memory.values.shape[-1]))
         attended = self.combine(ops.concatenate([gates.hidden, context], axis=-1))
         return DecoderState(gates.hidden, gates.cell, attended), weights
+
+
+class _WalkingCell(keras.layers.Layer):
+    """The decoder's step with what stays the same in one call, as a cell that `keras.layers.RNN` walks with.
+
+    Made anew for each call: held by the decoder, a memory would be read by whoever calls the model at the same time.
+    """
+
+    def __init__(self, decoder: _Decoder, memory: Memory, lstm_weights: Any):
+        super().__init__(dtype=decoder.dtype_policy)
+        self.decoder, self.memory, self.lstm_weights = decoder, memory, lstm_weights
+        self.state_size, self.output_size = decoder.state_size, decoder.output_size
+        self.built = True
+
+    def call(self, embedded, states):
+        state, _ = self.decoder.step(embedded, DecoderState(*states), self.memory, self.lstm_weights)
+        return state.attended, list(state)
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
@@ -242,7 +256,6 @@ class Translator(keras.Model):
             seed,
             name="decoder",
         )
-        self.walk = keras.layers.RNN(self.decoder, return_sequences=True, name="walk")
         self.output_dropout = keras.layers.Dropout(output_dropout, seed=_offset(seed, 7))
 
     def build(self, input_shape=None):
@@ -260,7 +273,6 @@ class Translator(keras.Model):
         self.hidden_bridge.build((None, memory_size))
         self.cell_bridge.build((None, memory_size))
         self.decoder.build(embedding_size, memory_size)
-        self.walk.built = True
         self.output_bias = self.add_weight(
             shape=(settings["vocabulary_size"],), initializer="zeros", name="output_bias"
         )
@@ -295,9 +307,8 @@ class Translator(keras.Model):
     def attended(self, source, target, training=False):
         """The attentional vector `(batch, target, E)` after each target id; arguments as of `call`."""
         memory, state = self.encode(source, training)
-        self.decoder.begin(memory, training)
         embedded = self.embedding_dropout(self.embedding(target), training=training)
-        attended = self.walk(embedded, initial_state=list(state), training=training)  # (B, T, E)
+        attended = self.decoder.walk(embedded, state, memory, training)  # (B, T, E)
         return self.output_dropout(attended, training=training)
 
     def logits(self, attended):
