@@ -152,7 +152,7 @@ def test_a_call_leaves_nothing_on_a_layer(name, training):
         place
         for place, (value, inside) in before.items()
         if not (
-            (value is after[place][0] or type(value) in (int, str, bool, float) and value == after[place][0])
+            (value is after[place][0] or (type(value) in (int, str, bool, float) and value == after[place][0]))
             and [id(one) for one in inside] == [id(one) for one in after[place][1]]
         )
     ]
