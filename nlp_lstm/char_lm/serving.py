@@ -7,6 +7,7 @@ from nlp_lstm.char_lm.folded_language_model import FoldedLanguageModel
 from nlp_lstm.decoding.beam_to_length import beam_search
 from nlp_lstm.decoding.sampling import Rules, Writing, begin_writing, sample_sequence, sampling, uniform_numbers
 from nlp_lstm.models.language_model import LanguageModel
+from nlp_lstm.serving import of_one_batch
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.text.utf8 import mend, utf8_transitions
 
@@ -116,6 +117,9 @@ class CharLmServing(tf.Module):
         Returns:
             `text`: string `(batch,)`, the prompt and its continuation.
         """
+        prompt, length, temperature, top_k, top_p, seed = of_one_batch(
+            prompt=prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        )
         prompt, length = mend(prompt), tf.clip_by_value(length, 0, LONGEST_GENERATION)
         written, _ = sample_sequence(
             self.folded.step,
@@ -143,6 +147,7 @@ class CharLmServing(tf.Module):
             `text`: string `(batch,)`, the prompt and its continuation; `log_prob`: float32 `(batch,)`, that of the
             continuation, in nats.
         """
+        prompt, length, beam_size = of_one_batch(prompt=prompt, length=length, beam_size=beam_size)
         prompt, length = mend(prompt), tf.clip_by_value(length, 0, LONGEST_GENERATION)
         texts, scores = beam_search(
             self.folded.step,
@@ -180,6 +185,7 @@ class CharLmServing(tf.Module):
         Returns:
             `char_log_probs` and `length` as in `score`, and the state by the same names.
         """
+        text, *state = of_one_batch(text=text, **self._named(state))
         log_probs, length, state = self._scored(text, state)
         return {"char_log_probs": log_probs, "length": length, **self._named(state)}
 
@@ -205,6 +211,7 @@ class CharLmServing(tf.Module):
         Returns:
             `log_probs`: float32 `(batch, symbols)`, of the symbol that follows; and the state by the same names.
         """
+        char, *state = of_one_batch(char=char, **self._named(state))
         first = _bytes(char, tf.zeros_like(tf.strings.length(char)), _room(1))
         first = self.symbols.split(
             first if self.symbols.unit == "byte" else mend(first)

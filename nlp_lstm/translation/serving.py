@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from nlp_lstm.decoding.beam_to_end import NO_SCORE, Found, beam_search
 from nlp_lstm.models.translator import DecoderState, Memory, Translator
+from nlp_lstm.serving import of_one_batch
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
 
 LONGEST_TEXT = 1_024
@@ -105,6 +106,7 @@ class TranslationServing(tf.Module):
             row's last translation "" and `NO_SCORE`. They are different texts, and fewer than `beam_size` where the
             search found a text in several segmentations, of which the best counts.
         """
+        text, beam_size = of_one_batch(text=text, beam_size=beam_size)
         source = self._source(text)
         found = self._search(source, tf.clip_by_value(beam_size, 1, LARGEST_BEAM))
         missing = [[0, 0], [0, LARGEST_BEAM - tf.shape(found.scores)[1]]]
