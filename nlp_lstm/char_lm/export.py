@@ -9,12 +9,8 @@ import numpy as np
 from nlp_lstm import saved_model
 from nlp_lstm.char_lm.build import load_run
 from nlp_lstm.char_lm.inference import RESET_EVERY
-from nlp_lstm.char_lm.serving import (
-    LONGEST_GENERATION,
-    LONGEST_PROMPT,
-    LONGEST_SCORED_TEXT,
-    CharLmServing,
-)
+from nlp_lstm.char_lm.limits import LONGEST_GENERATION, LONGEST_PROMPT, LONGEST_SCORED_TEXT
+from nlp_lstm.char_lm.serving import CharLmServing
 from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.run_folder import RunFolder
 

@@ -4,21 +4,21 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_lstm.char_lm.folded_language_model import FoldedLanguageModel
+from nlp_lstm.char_lm.limits import (
+    DEFAULT_LENGTH,
+    DEFAULT_TEMPERATURE,
+    LARGEST_BEAM,
+    LONGEST_GENERATION,
+    LONGEST_PROMPT,
+    LONGEST_SCORED_TEXT,
+    LONGEST_TEXT_LOOKED_INTO,
+)
 from nlp_lstm.decoding.beam_to_length import beam_search
 from nlp_lstm.decoding.sampling import Rules, Writing, begin_writing, sample_sequence, sampling, uniform_numbers
 from nlp_lstm.models.language_model import LanguageModel
 from nlp_lstm.serving import of_one_batch
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.text.utf8 import mend, utf8_transitions
-
-LONGEST_PROMPT = 1_024
-LONGEST_GENERATION = 4_096
-LONGEST_SCORED_TEXT = 8_192
-LONGEST_TEXT_LOOKED_INTO = 1_024
-LARGEST_BEAM = 16
-
-DEFAULT_LENGTH = 200
-DEFAULT_TEMPERATURE = 0.8
 
 BEGINNING = "\n"
 """A text begins as if a line had ended before it."""

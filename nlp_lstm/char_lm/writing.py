@@ -6,7 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from nlp_lstm.char_lm.serving import LONGEST_GENERATION, LONGEST_PROMPT, writing_rules
+from nlp_lstm.char_lm.limits import LONGEST_GENERATION, LONGEST_PROMPT
+from nlp_lstm.char_lm.serving import writing_rules
 from nlp_lstm.decoding.sampling import Writing, begin_writing, sample_sequence, sampling, uniform_numbers
 from nlp_lstm.text.symbols import Symbols
 

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 1e-4, 100.0
-
+from nlp_lstm.decoding.limits import LARGEST_TEMPERATURE, SMALLEST_TEMPERATURE
 
 Step = Callable[[Any, Sequence[Any]], tuple[Any, list[Any]]]
 """From the symbol just read `(batch,)` and the state before it to log-probabilities `(batch, symbols)` of the next and

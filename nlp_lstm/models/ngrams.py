@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-LARGEST_VOCABULARY = 65_536  # beyond it the hash leaves 32 bits
+from nlp_lstm.models.limits import LARGEST_VOCABULARY
 
 
 def ngram_indices(ids, order, vocabulary_size, buckets):

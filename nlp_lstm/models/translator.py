@@ -1,13 +1,12 @@
 """A translator: a bidirectional encoder, and a decoder that attends to it."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
-
-Attention = Literal["additive", "dot"]
+from nlp_lstm.models.limits import Attention
 
 
 class Memory(NamedTuple):

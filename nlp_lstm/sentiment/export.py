@@ -8,7 +8,8 @@ import tensorflow as tf
 from nlp_lstm import saved_model
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment.build import load_run
-from nlp_lstm.sentiment.serving import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS, SentimentServing
+from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
+from nlp_lstm.sentiment.serving import SentimentServing
 from nlp_lstm.sentiment.settings import BLEND, Settings
 
 _EXAMPLE_TEXTS = ["One of the best films of the year.", "A dull, lifeless mess."]

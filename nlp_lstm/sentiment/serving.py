@@ -3,11 +3,9 @@
 import tensorflow as tf
 
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
+from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
 from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary
 from nlp_lstm.text.words import tokenize
-
-LONGEST_TEXT_BYTES = 65_536
-LONGEST_TEXT_TOKENS = 1_024
 
 _TEXT = tf.TensorSpec([None], tf.string)
 

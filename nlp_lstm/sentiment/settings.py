@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from nlp_lstm.models.ngrams import LARGEST_VOCABULARY
+from nlp_lstm.models.limits import LARGEST_VOCABULARY
 from nlp_lstm.settings import Range, check_ranges
 
 TASK = "sentiment"

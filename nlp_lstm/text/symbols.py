@@ -4,13 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
-Unit = Literal["character", "byte"]
-
+from nlp_lstm.text.unit import Unit
 
 UNKNOWN = 0
 """The id of every character that is in no vocabulary; a model of bytes knows no such thing."""

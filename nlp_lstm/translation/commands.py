@@ -1,28 +1,33 @@
 """Translation: train on sentence pairs, judge, translate, look inside and export."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from nlp_lstm import cli
+from nlp_lstm.datasets import pair_table
+from nlp_lstm.datasets.pair_records import Pairs
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
-
-cli.import_tensorflow_quietly()
-
-from nlp_lstm.datasets import pair_table
-from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
-from nlp_lstm.pictures import attention_map
 from nlp_lstm.run_folder import RunFolder, as_started
-from nlp_lstm.translation import inference
-from nlp_lstm.translation.export import export_runs
-from nlp_lstm.translation.inference import TranslationModel
-from nlp_lstm.translation.serving import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
+from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
 from nlp_lstm.translation.settings import Settings
-from nlp_lstm.translation.train import train as train_run
 
-SHIPPED = cli.SHIPPED_MODELS / "translation"
+if TYPE_CHECKING:
+    from nlp_lstm.datasets import pairs as sentence_pairs
+    from nlp_lstm.pictures import attention_map
+    from nlp_lstm.translation import export as exporting
+    from nlp_lstm.translation import inference
+    from nlp_lstm.translation import train as training
+else:
+    sentence_pairs = cli.LazyModule("nlp_lstm.datasets.pairs")
+    attention_map = cli.LazyModule("nlp_lstm.pictures.attention_map")
+    exporting = cli.LazyModule("nlp_lstm.translation.export")
+    inference = cli.LazyModule("nlp_lstm.translation.inference")
+    training = cli.LazyModule("nlp_lstm.translation.train")
+
+RunsInstead = Annotated[list[Path] | None, Parameter(help="Use this training run instead, or several together.")]
 
 app = App(name="translation", help=__doc__, version_flags=[])
 
@@ -30,7 +35,7 @@ app = App(name="translation", help=__doc__, version_flags=[])
 @app.command
 def train(
     *,
-    run: Path,
+    run: cli.NewRun,
     data: str | None = None,
     source_file: str | None = None,
     target_file: str | None = None,
@@ -40,8 +45,6 @@ def train(
 
     Parameters
     ----------
-    run
-        Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
     data
         `sample`, a folder of parallel files (train.en.gz, train.de.gz, val.en.gz ...), the prefix of two
         (folder/train), a table of a sentence, a tab and its translation a line (.txt, .tsv, also packed), or the name
@@ -51,7 +54,7 @@ def train(
     target_file
         Their translations, line by line.
     """
-    train_run(data, RunFolder(run), settings, source_file, target_file)
+    training.train(data, RunFolder(run), settings, source_file, target_file)
 
 
 @app.command
@@ -66,12 +69,12 @@ def evaluate(
     reverse: bool | None = None,
     validation_fraction: float | None = None,
     seed: int | None = None,
-    model: Path = SHIPPED,
+    model: cli.Model = None,
     run: list[Path] | None = None,
     beam_size: int = DEFAULT_BEAM,
     length_penalty: float | None = None,
     coverage_penalty: float | None = None,
-    json: bool = False,
+    json: cli.Json = False,
 ) -> None:
     """Judge a model: BLEU and chrF on the text as it is, and BLEU on lower-case tokens.
 
@@ -95,8 +98,6 @@ def evaluate(
         As for `train`.
     seed
         As for `train`.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
     run
         Judge this training run instead, or several together, and keep the figures in the first for the model card.
     beam_size
@@ -105,11 +106,10 @@ def evaluate(
         For runs: 0 takes the likeliest translation, more favours longer ones.
     coverage_penalty
         For runs: more favours translations that look at all of the source.
-    json
-        Print one JSON object.
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
     _check_beam(beam_size)
+    model = cli.shipped_unless_named(model, run, "translation")
     how = as_started(
         run[0] if run else None,
         Settings(),
@@ -122,17 +122,17 @@ def evaluate(
     if source_file or target_file:
         if data or not (source_file and target_file):
             raise UserError("name either --data, or both --source-file and --target-file")
-        pairs, name, split_name = read_pairs(source_file, target_file), source_file, "file"
+        pairs, name, split_name = sentence_pairs.read_pairs(source_file, target_file), source_file, "file"
         language = target_language or _language_of(target_file) or how["target_language"]
     else:
-        pairs = load_pairs(data, [split], **how)[split]
+        pairs = sentence_pairs.load_pairs(data, [split], **how)[split]
         language = how["target_language"]
         name, split_name = str(data), split
     if not source_file and (name == "sample" or pair_table.is_table(name)):
         sources, references = inference.with_all_references(pairs)
     else:
         sources, references = _each_alone(pairs)
-    opened = TranslationModel(model, run or [], alpha, beta)
+    opened = inference.TranslationModel(model, run or [], alpha, beta)
     figures = inference.evaluate(opened, sources, references, language or "de", beam_size)
     result = {"data": name, "split": split_name, **figures}
     if run:
@@ -140,10 +140,9 @@ def evaluate(
     if json:
         cli.print_json(result)
         return
-    for key, value in result.items():
-        if key != "bleu_by_length":
-            print(f"{key:23} {value:.4f}" if isinstance(value, float) else f"{key:23} {value}")
-    for bucket in result["bleu_by_length"]:
+    by_length = result.pop("bleu_by_length")
+    cli.print_figures(result)
+    for bucket in by_length:
         bleu = "" if bucket["bleu"] is None else f"{bucket['bleu']:.2f}"
         print(f"{bucket['words'] + ' words':12} {bucket['sentences']:6} sentences {bleu:>7}")
 
@@ -180,38 +179,29 @@ def _check_beam(beam_size: int) -> None:
 
 @app.command
 def translate(
-    *texts: str,
-    file: Path | None = None,
+    *texts: cli.Texts,
+    file: cli.TextFile = None,
     beam_size: int = DEFAULT_BEAM,
     n_best: int = 1,
-    model: Path = SHIPPED,
-    run: list[Path] | None = None,
-    json: bool = False,
+    model: cli.Model = None,
+    run: RunsInstead = None,
+    json: cli.JsonLines = False,
 ) -> None:
     """Translate texts: a line for each, in their order, empty ones empty.
 
     Parameters
     ----------
-    texts
-        The texts; without them the lines of --file or of standard input.
-    file
-        A text a line.
     beam_size
         Translations under way at once; 1 is greedy.
     n_best
         Print so many different translations of each text, each behind the number of the text and its score.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead, or several together.
-    json
-        Print one JSON object a text.
     """
     _check_beam(beam_size)
     if not 1 <= n_best <= beam_size:
         raise UserError(f"--n-best is {n_best}: expected 1 to --beam-size, which is {beam_size}")
+    model = cli.shipped_unless_named(model, run, "translation")
     inputs = cli.texts_from(texts, file)
-    opened = TranslationModel(model, run or [])
+    opened = inference.TranslationModel(model, run or [])
     for number, (given, found) in enumerate(zip(inputs, opened.translate(inputs, beam_size), strict=True), start=1):
         if json:
             best = {"translation": found[0].text, "score": found[0].score}
@@ -227,40 +217,30 @@ def translate(
 
 @app.command
 def explain(
-    *texts: str,
-    file: Path | None = None,
+    *texts: cli.Texts,
+    file: cli.TextFile = None,
     plot: Path | None = None,
     html: Path | None = None,
-    model: Path = SHIPPED,
-    run: list[Path] | None = None,
-    json: bool = False,
+    model: cli.Model = None,
+    run: RunsInstead = None,
+    json: cli.JsonLines = False,
 ) -> None:
     """Show what the model looked at for each piece of its translation.
 
     Parameters
     ----------
-    texts
-        The texts; without them the lines of --file or of standard input.
-    file
-        A text a line.
     plot
         Draw the attention of the one text into this PNG file.
     html
         Write a page with the attention of all texts into this HTML file.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead, or several together.
-    json
-        Print one JSON object a text.
     """
-    for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
-        if path is not None and path.suffix.lower() != suffix:
-            raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
+    model = cli.shipped_unless_named(model, run, "translation")
+    cli.check_suffix("--plot", plot, ".png")
+    cli.check_suffix("--html", html, ".html")
     inputs = cli.texts_from(texts, file)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
-    opened = TranslationModel(model, run or [])
+    opened = inference.TranslationModel(model, run or [])
     answers = [opened.explain(given) for given in inputs]
     if plot is not None:
         translation, attended = answers[0]
@@ -290,10 +270,10 @@ def explain(
 def export(
     *,
     run: list[Path],
-    to: Path = SHIPPED,
+    to: cli.ExportFolder,
     length_penalty: float = DEFAULT_ALPHA,
     coverage_penalty: float = DEFAULT_BETA,
-    json: bool = False,
+    json: cli.Json = False,
 ) -> None:
     """Write a finished training run, or several together, as the next version of a SavedModel.
 
@@ -301,18 +281,11 @@ def export(
     ----------
     run
         The run's folder; several with the same subwords are averaged in use.
-    to
-        The model's folder; the next free version number is made below it.
     length_penalty
         As for `evaluate`.
     coverage_penalty
         As for `evaluate`.
-    json
-        Print one JSON object.
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
-    version = export_runs(run, to, alpha, beta)
-    if json:
-        cli.print_json({"version": str(version)})
-    else:
-        print(version)
+    version = exporting.export_runs(run, to, alpha, beta)
+    cli.print_version(version, json)

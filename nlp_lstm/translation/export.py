@@ -9,15 +9,15 @@ from nlp_lstm import saved_model
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.translation.build import load_run
 from nlp_lstm.translation.inference import serving_of
-from nlp_lstm.translation.serving import (
+from nlp_lstm.translation.limits import (
     DEFAULT_ALPHA,
     DEFAULT_BETA,
     LARGEST_BEAM,
     LONGEST_SOURCE,
     LONGEST_TEXT,
     LONGEST_TRANSLATION,
-    TranslationServing,
 )
+from nlp_lstm.translation.serving import TranslationServing
 from nlp_lstm.translation.settings import Settings
 
 _EXAMPLES = ["A man is riding a bike.", ""]

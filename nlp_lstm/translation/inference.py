@@ -14,8 +14,9 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.pictures.attention_map import AttendedTranslation
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.translation.build import load_run
+from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA
 from nlp_lstm.translation.metrics import bleu_by_length, check_language, translation_scores
-from nlp_lstm.translation.serving import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, TranslationServing
+from nlp_lstm.translation.serving import TranslationServing
 
 _ROWS = 64  # sentences that are translated at once
 

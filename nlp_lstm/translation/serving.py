@@ -8,17 +8,15 @@ from nlp_lstm.decoding.beam_to_end import NO_SCORE, Found, beam_search
 from nlp_lstm.models.translator import DecoderState, Memory, Translator
 from nlp_lstm.serving import of_one_batch
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
-
-LONGEST_TEXT = 1_024
-"""Characters of a text that are read."""
-LONGEST_SOURCE = 256
-"""Subwords of a text that are read, its end counted in."""
-LONGEST_TRANSLATION = 256
-LARGEST_BEAM = 16
-
-DEFAULT_BEAM = 5
-DEFAULT_ALPHA = 1.0
-DEFAULT_BETA = 0.0
+from nlp_lstm.translation.limits import (
+    DEFAULT_ALPHA,
+    DEFAULT_BEAM,
+    DEFAULT_BETA,
+    LARGEST_BEAM,
+    LONGEST_SOURCE,
+    LONGEST_TEXT,
+    LONGEST_TRANSLATION,
+)
 
 
 class TranslationServing(tf.Module):

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from nlp_lstm.models.translator import Attention
+from nlp_lstm.models.limits import Attention
 from nlp_lstm.settings import Range, check_ranges
 
 TASK = "translation"

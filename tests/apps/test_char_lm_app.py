@@ -16,7 +16,7 @@ import pytest
 import apps.sentiment
 from apps.char_lm import app
 from nlp_lstm import cli
-from nlp_lstm.char_lm import commands, inference
+from nlp_lstm.char_lm import inference, writing
 from nlp_lstm.char_lm.inference import CharLm
 from nlp_lstm.char_lm.serving import LONGEST_GENERATION
 from nlp_lstm.char_lm.settings import Settings
@@ -103,8 +103,8 @@ def loaded_once(monkeypatch):
 
         return given
 
-    monkeypatch.setattr(commands, "CharLm", once(CharLm))
-    monkeypatch.setattr(commands, "Writer", once(commands.Writer))
+    monkeypatch.setattr(inference, "CharLm", once(CharLm))
+    monkeypatch.setattr(writing, "Writer", once(writing.Writer))
 
 
 class TestVerbs:

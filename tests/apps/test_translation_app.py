@@ -24,6 +24,7 @@ from apps.translation import app
 from nlp_lstm import cli
 from nlp_lstm.datasets.pairs import load_pairs
 from nlp_lstm.translation import commands, inference
+from nlp_lstm.translation import export as export_module
 from nlp_lstm.translation import train as train_module
 from nlp_lstm.translation.inference import TranslationModel
 from nlp_lstm.translation.settings import Settings
@@ -98,7 +99,7 @@ def loaded_once():
         return loaded[key]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(commands, "TranslationModel", once)
+        patched.setattr(inference, "TranslationModel", once)
         patched.setattr(train_module, "id_pairs", ids_by_library)
         yield once
 
@@ -248,7 +249,7 @@ class TestEvaluate:
             def translate(self, texts, beam_size):
                 return [[inference.Translation(text.decode(), -1.0)] for text in texts]
 
-        monkeypatch.setattr(commands, "TranslationModel", Recorded)
+        monkeypatch.setattr(inference, "TranslationModel", Recorded)
         folder = commands.RunFolder
         monkeypatch.setattr(folder, "keep_evaluation", lambda run, result: kept.append((run.path, result)))
         monkeypatch.setattr(folder, "config", lambda run: {})
@@ -475,7 +476,7 @@ class TestExport:
             given.append((runs, target, alpha, beta))
             return target / "2"
 
-        monkeypatch.setattr(commands, "export_runs", export_runs)
+        monkeypatch.setattr(export_module, "export_runs", export_runs)
         assert call("export", "--run", run, "--to", tmp_path).text == f"{tmp_path / '2'}\n"
         command = ["export", "--run", run, "--run", "other", "--to", tmp_path, "--length-penalty", "0.6"]
         assert call(*command, "--coverage-penalty", "0.2", "--json").object == {"version": str(tmp_path / "2")}
