@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -72,8 +73,11 @@ def names_of(package: str) -> Callable[[str], Any]:
 
 def _found_in(former: str, modules: list[str]) -> Callable[[str], Any]:
     def find(name: str) -> Any:
+        # `from package import module` asks here before it imports the module. To look for that name in others would
+        # import them, and one of them may be importing the very module.
+        is_module = former in PACKAGES and not name.startswith("__") and find_spec(f"nlp_lstm.{former}.{name}")
         now = _RENAMED.get((former, name), name)
-        for module in () if name.startswith("__") else modules:
+        for module in () if name.startswith("__") or is_module else modules:
             found = import_module(module)
             # What a module merely imports, such as another module, was never part of it.
             if now in vars(found) and not isinstance(vars(found)[now], ModuleType):
