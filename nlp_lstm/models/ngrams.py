@@ -9,8 +9,9 @@ from nlp_lstm.models.limits import LARGEST_BUCKETS, LARGEST_VOCABULARY
 def ngram_indices(ids, order, vocabulary_size, buckets):
     """Table indices of the n-grams that end at each token, `(batch, time, order)`.
 
-    >>> ngram_indices(np.array([[5, 7, 0]]), order=2, vocabulary_size=10, buckets=100)[0, :, 0]
-    array([ 5,  7, -1], dtype=int32)
+    >>> indices = ngram_indices(np.array([[5, 7, 0]]), order=2, vocabulary_size=10, buckets=100)
+    >>> ops.convert_to_numpy(indices)[0].tolist()
+    [[5, -1], [7, 62], [-1, -1]]
 
     A single token is its own index; longer runs are hashed into the `buckets` behind the vocabulary (feature hashing:
     Weinberger et al. 2009). Where a text has not begun, or has ended (id 0), the index is -1.

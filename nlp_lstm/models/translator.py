@@ -7,6 +7,7 @@ from keras import ops
 
 from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
 from nlp_lstm.models.limits import Attention
+from nlp_lstm.models.seeds import seed_of_part
 
 
 class Memory(NamedTuple):
@@ -28,7 +29,11 @@ class DecoderState(NamedTuple):
 def attend(query, memory: Memory, score_weights=None):
     r"""Look at a source: a weight for each of its tokens, and the mean of their states by these weights.
 
-    >>> context, weights = attend(query, memory)
+    >>> values = np.array([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
+    >>> memory = Memory(values, keys=np.ones((1, 3, 4)), is_token=np.array([[True, True, False]]))
+    >>> context, weights = attend(np.ones((1, 1, 4)), memory)
+    >>> ops.convert_to_numpy(weights).tolist(), ops.convert_to_numpy(context).tolist()
+    ([[[0.5, 0.5, 0.0]]], [[[0.5, 0.5]]])
 
     .. math::
 
@@ -69,8 +74,8 @@ class _Decoder(keras.layers.Layer):
             units,
             recurrent_kernel_dropout=recurrent_kernel_dropout,
             kernel_initializer=_glorot(seed, 11),
-            recurrent_initializer=keras.initializers.Orthogonal(seed=_offset(seed, 12)),
-            seed=_offset(seed, 13),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seed_of_part(seed, 12)),
+            seed=seed_of_part(seed, 13),
             name="cell",
         )
         self.query = keras.layers.Dense(
@@ -90,7 +95,7 @@ class _Decoder(keras.layers.Layer):
         if self.attention == "additive":
             self.score_weights = self.add_weight(
                 shape=(self.attention_size,),
-                initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=_offset(self.seed, 16)),
+                initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=seed_of_part(self.seed, 16)),
                 name="score_weights",
             )
         self.built = True
@@ -207,7 +212,9 @@ class Translator(keras.Model):
             vocabulary_size,
             embedding_size,
             # As the output layer, too, each logit then begins with a variance below 1.
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=embedding_size**-0.5, seed=_offset(seed, 1)),
+            embeddings_initializer=keras.initializers.RandomNormal(
+                stddev=embedding_size**-0.5, seed=seed_of_part(seed, 1)
+            ),
             name="embedding",
         )
         self.source_embedding = self.embedding
@@ -216,11 +223,11 @@ class Translator(keras.Model):
                 source_vocabulary_size,
                 embedding_size,
                 embeddings_initializer=keras.initializers.RandomNormal(
-                    stddev=embedding_size**-0.5, seed=_offset(seed, 8)
+                    stddev=embedding_size**-0.5, seed=seed_of_part(seed, 8)
                 ),
                 name="source_embedding",
             )
-        self.embedding_dropout = keras.layers.SpatialDropout1D(embedding_dropout, seed=_offset(seed, 2))
+        self.embedding_dropout = keras.layers.SpatialDropout1D(embedding_dropout, seed=seed_of_part(seed, 2))
         self.encoder = [
             tuple(
                 LSTM(
@@ -231,16 +238,16 @@ class Translator(keras.Model):
                     recurrent_kernel_dropout=recurrent_kernel_dropout,
                     kernel_initializer=_glorot(seed, 100 + 10 * layer + 3 * backwards),
                     recurrent_initializer=keras.initializers.Orthogonal(
-                        seed=_offset(seed, 101 + 10 * layer + 3 * backwards)
+                        seed=seed_of_part(seed, 101 + 10 * layer + 3 * backwards)
                     ),
-                    seed=_offset(seed, 102 + 10 * layer + 3 * backwards),
+                    seed=seed_of_part(seed, 102 + 10 * layer + 3 * backwards),
                     name=f"{'backward' if backwards else 'forward'}_lstm_{layer + 1}",
                 )
                 for backwards in (False, True)
             )
             for layer in range(encoder_layers)
         ]
-        self.memory_dropout = keras.layers.Dropout(memory_dropout, seed=_offset(seed, 3))
+        self.memory_dropout = keras.layers.Dropout(memory_dropout, seed=seed_of_part(seed, 3))
         self.keys = keras.layers.Dense(attention_size, use_bias=False, kernel_initializer=_glorot(seed, 4), name="keys")
         self.hidden_bridge = keras.layers.Dense(
             decoder_units, activation="tanh", kernel_initializer=_glorot(seed, 5), name="hidden_bridge"
@@ -255,7 +262,7 @@ class Translator(keras.Model):
             seed,
             name="decoder",
         )
-        self.output_dropout = keras.layers.Dropout(output_dropout, seed=_offset(seed, 7))
+        self.output_dropout = keras.layers.Dropout(output_dropout, seed=seed_of_part(seed, 7))
 
     def build(self, input_shape=None):
         settings = self.settings
@@ -358,20 +365,19 @@ class Translator(keras.Model):
         return {**super().get_config(), **self.settings}
 
 
-def _offset(seed, number):
-    return None if seed is None else seed + number
-
-
 def _glorot(seed, number):
-    return keras.initializers.GlorotUniform(_offset(seed, number))
+    return keras.initializers.GlorotUniform(seed_of_part(seed, number))
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
 class TeacherForcing(keras.Model):
     """The model in training: what all tokens of a batch cost together, and how many there are.
 
-    >>> training = TeacherForcing(model, smoothing=0.1)
-    >>> training((source, target))  # (B, 3): nats, smoothed nats, and tokens of each sentence
+    >>> training = TeacherForcing(Translator(500, 32, encoder_units=16, decoder_units=32), smoothing=0.1)
+    >>> sums = training((np.array([[5, 6, 3]]), np.array([[2, 7, 8, 3]])))
+    >>> nats, smoothed_nats, tokens = ops.convert_to_numpy(sums)[0].tolist()
+    >>> tokens
+    3.0
 
     Targets begin with the beginning and end with the end; the model reads all but the last id and guesses all but the
     first. Sums are given rather than means, so that padding has no part in any loss.

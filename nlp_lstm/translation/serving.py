@@ -22,9 +22,13 @@ from nlp_lstm.translation.limits import (
 class TranslationServing(tf.Module):
     """The signatures of a translator; `nlp_lstm.saved_model.save` writes them into a SavedModel.
 
+    >>> subwords = Subwords.train(["a man rides a bike", "ein Mann fährt Fahrrad"], size=300)
+    >>> model = Translator(len(subwords), embedding_size=8, encoder_units=4, decoder_units=8)
+    >>> model.build()
     >>> serving = TranslationServing([model], subwords)
-    >>> serving.serving_default(text=tf.constant(["A man is riding a bike."]))["translation"]
-    <tf.Tensor: ... [b'Ein Mann f\\xc3\\xa4hrt Fahrrad.'] ...>
+    >>> answer = serving.serving_default(tf.constant(["a bike", ""]))
+    >>> answer["translation"].shape, answer["translation"].numpy()[1], answer["score"].numpy()[1].item()
+    (TensorShape([2]), b'', 0.0)
 
     A request cannot hold a server: of a text, made plain, the first `LONGEST_TEXT` characters are read, and of these
     the first `LONGEST_SOURCE` subwords; a translation has at most twice as many subwords as its source and ten more,
@@ -77,13 +81,6 @@ class TranslationServing(tf.Module):
         source = self._source(text)
         found = self._search(source, tf.fill(tf.shape(text), DEFAULT_BEAM))
         return {"translation": self._told(found.ids[:, :1])[:, 0], "score": found.scores[:, 0]}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
-    def greedy(self, text):
-        """As `serving_default`, with a beam of one; no signature, but what training is judged by."""
-        source = self._source(text)
-        found = self._search(source, tf.ones_like(text, tf.int32))
-        return {"translation": self._told(found.ids)[:, 0], "score": found.scores[:, 0]}
 
     @tf.function(
         input_signature=[
