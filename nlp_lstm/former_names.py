@@ -1,6 +1,7 @@
 """Where the modules of before the packages went: their old names can still be imported, with a `DeprecationWarning`.
 
->>> from nlp_lstm.subwords import Subwords  # now in nlp_lstm.text.subwords
+>>> with warnings.catch_warnings(action="ignore"):
+...     from nlp_lstm.subwords import Subwords  # now in nlp_lstm.text.subwords
 
 Two tables tell the whole of it; a line of them goes when nobody needs it any more.
 """
@@ -65,7 +66,10 @@ _RENAMED = {("datasets", "load"): "load_reviews"}
 def names_of(package: str) -> Callable[[str], Any]:
     """The `__getattr__` of a package that was a module: finds in its modules what the module held.
 
-    >>> __getattr__ = names_of(__name__)
+    >>> __getattr__ = names_of("nlp_lstm.text")
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     __getattr__("tokenize").__module__
+    'nlp_lstm.text.words'
     """
     former = package.removeprefix("nlp_lstm.")
     return _found_in(former, [f"nlp_lstm.{module}" for module in PACKAGES[former]])

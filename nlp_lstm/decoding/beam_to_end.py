@@ -75,6 +75,16 @@ def beam_search(
 ) -> Found:
     """Look for the best translations of each source, keeping the likeliest so many under way at every step.
 
+    >>> following = tf.math.log([[0.1, 0.6, 0.3], [0.5, 0.1, 0.4], [1.0, 0.0, 0.0]])  # by the id before; 2 is the end
+    >>> def step(ids, state):
+    ...     return tf.gather(following, ids), state, tf.ones([1, tf.size(ids), 1])
+    >>> source, two = tf.constant([[True]]), tf.constant([2])
+    >>> found = beam_search(
+    ...     step, [], source, beginning=0, end=2, never=[], longest=tf.constant([4]), beam_size=two, alpha=0.0
+    ... )
+    >>> found.ids.numpy().tolist(), tf.exp(found.scores).numpy().tolist()
+    ([[[2, 0, 0, 0], [1, 2, 0, 0]]], [[0.30, 0.24]])
+
     A translation is done where its end is among the likeliest `beam_size` of all ways to go on with the row's
     translations; it leaves the beam to another one. A row is done when it has so many. So a beam of 1 is greedy, and
     one that holds all there are finds the best there is.

@@ -19,6 +19,17 @@ class _Beam(NamedTuple):
 def beam_search(step: Step, writing: Writing, rules: Rules, steps, *, length, beam_size, largest_beam: int):
     """Look for the likeliest continuation of each row, keeping its best so many at every step.
 
+    >>> from nlp_lstm.decoding.sampling import begin_writing
+    >>> following = tf.math.log([[0.1, 0.6, 0.3], [0.5, 0.1, 0.4], [0.2, 0.2, 0.6]])  # by the symbol before
+    >>> rules = Rules(tf.constant([[True, True, True]]), tf.zeros([1, 3], tf.int32))
+    >>> two = tf.constant([2])
+    >>> texts, log_probs = beam_search(
+    ...     lambda symbol, state: (tf.gather(following, symbol), state),
+    ...     begin_writing(following[:1], []), rules, steps=2, length=two, beam_size=two, largest_beam=2,
+    ... )
+    >>> texts.numpy().tolist(), tf.exp(log_probs).numpy().tolist()
+    ([[[1, 0], [1, 2]]], [[0.30, 0.24]])
+
     Args:
         step: the model.
         writing: where the text stands, out of `begin_writing`.

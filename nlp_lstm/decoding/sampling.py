@@ -134,6 +134,19 @@ def begin_writing(log_probs, state) -> Writing:
 def sample_sequence(step: Step, writing: Writing, rules: Rules, steps, how: Sampling, uniform):
     """Draw symbol after symbol.
 
+    >>> following = tf.math.log([[0.1, 0.6, 0.3], [0.5, 0.1, 0.4], [0.2, 0.2, 0.6]])  # by the symbol before
+    >>> rules = Rules(tf.constant([[True, True, True]]), tf.zeros([1, 3], tf.int32))
+    >>> symbols, writing = sample_sequence(
+    ...     lambda symbol, state: (tf.gather(following, symbol), state),
+    ...     begin_writing(following[:1], []),
+    ...     rules,
+    ...     steps=3,
+    ...     how=sampling(temperature=[0.0], top_k=[0], top_p=[1.0], symbols=3),
+    ...     uniform=uniform_numbers(tf.constant([7]), 3),
+    ... )
+    >>> symbols.numpy().tolist()
+    [[1, 0, 1]]
+
     Args:
         step: the model.
         writing: where the text stands, out of `begin_writing` or an earlier call.
