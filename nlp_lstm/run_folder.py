@@ -16,7 +16,15 @@ SettingsKind = TypeVar("SettingsKind", bound="DataclassInstance")
 
 
 class RunFolder:
-    """Where a training run keeps what it needs to go on, to be judged and to be used."""
+    """Where a training run keeps what it needs to go on, to be judged and to be used.
+
+    >>> from tempfile import mkdtemp
+    >>> run = RunFolder(Path(mkdtemp(), "imdb"))
+    >>> run.start({"task": "sentiment", "seed": 7})
+    >>> run.write_metrics([{"stage": "training", "epoch": 1, "val_loss": 0.5}])
+    >>> run.config()["seed"], run.metrics()[-1]["val_loss"]
+    (7, 0.5)
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -91,7 +99,12 @@ class RunFolder:
 def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[dict[str, Any]], Any]) -> Any:
     """What `load` makes of a finished run's settings and files.
 
-    >>> load_finished(run, "sentiment", "a sentiment classifier", load)
+    >>> from tempfile import mkdtemp
+    >>> run = RunFolder(Path(mkdtemp(), "imdb"))
+    >>> run.start({"task": "sentiment", "units": 128})
+    >>> run.model_weights.touch()  # as if it were finished
+    >>> load_finished(run, "sentiment", "a sentiment classifier", lambda config: config["units"])
+    128
 
     Raises:
         UserError: if the folder holds no run, one of another task or not finished, or what `load` cannot read.
@@ -137,7 +150,11 @@ def settings_of(config: dict[str, Any], kind: type[SettingsKind]) -> SettingsKin
 def as_started(run: Path | None, defaults: Any, **given: Any) -> dict[str, Any]:
     """Settings of a verb that looks at a run: as given, else as the run was started with, else the defaults.
 
-    >>> as_started(Path("runs/imdb"), Settings(), seed=None, validation_fraction=0.2)
+    >>> from tempfile import mkdtemp
+    >>> from nlp_lstm.sentiment.settings import Settings
+    >>> run = RunFolder(Path(mkdtemp(), "imdb"))
+    >>> run.start({"task": "sentiment", "seed": 7, "validation_fraction": 0.1})
+    >>> as_started(run.path, Settings(), seed=None, validation_fraction=0.2)
     {'seed': 7, 'validation_fraction': 0.2}
 
     So a run whose validation data was cut off in a way of its own is judged on what it was not trained on.

@@ -37,7 +37,10 @@ class CharLm:
     """A model to use: a training run where one is named, else what was exported.
 
     >>> model = CharLm(Path("saved_models/char_lm"))
-    >>> model.signatures["serving_default"](prompt=tf.constant(["ROMEO:"]))["text"]
+    >>> model.log_probs("ROMEO:").shape
+    (6,)
+    >>> generate(model, b"ROMEO:", Generation(length=20, seed=7))[0]["text"][:6]
+    'ROMEO:'
 
     Args:
         model: a SavedModel or a folder of versions.

@@ -1,7 +1,6 @@
 """Training a character language model from running text to a run folder."""
 
 import dataclasses
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from nlp_lstm.files import atomic_path
 from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.text.symbols import Symbols
-from nlp_lstm.training import Stage, adam, mean_of_outputs, train_stage
+from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
 
 
 def train(source: str, run: RunFolder, settings: Settings) -> None:
@@ -105,13 +104,6 @@ def _train(model: LanguageModel, training: np.ndarray, validation: np.ndarray, r
     trained.build((size, None))
     trained.compile(optimizer, loss=mean_of_outputs, jit_compile=False)
 
-    def rate_by_plateau(rows: list[dict[str, Any]]) -> float:
-        best, halvings = math.inf, 0
-        for row in rows:
-            halvings += row["val_loss"] >= best
-            best = min(best, row["val_loss"])
-        return settings.learning_rate * 0.5**halvings
-
     train_stage(
         trained,
         Stage(
@@ -121,7 +113,7 @@ def _train(model: LanguageModel, training: np.ndarray, validation: np.ndarray, r
             Streams(validation, size, settings.window, None).dataset(),
             monitor="val_loss",
             patience=settings.patience,
-            learning_rate=None if by_cosine else rate_by_plateau,
+            learning_rate=None if by_cosine else rate_by_plateau(settings.learning_rate, "val_loss"),
             callbacks=[_FromTheBeginning()],
         ),
         run,

@@ -5,5 +5,8 @@ from typing import Literal
 LARGEST_VOCABULARY = 65_536
 """Of a model of n-grams: beyond it the hash leaves 32 bits."""
 
+LARGEST_BUCKETS = 1_000_003
+"""Of a model of n-grams: the hash has so many values, and buckets behind them would never be hit."""
+
 Attention = Literal["additive", "dot"]
 """How a decoder holds its query against what it looks at: `nlp_lstm.models.translator.attend`."""

@@ -11,7 +11,8 @@ _NO_LABEL = -1
 class Rules:
     """The rules of a SentencePiece model: of all that fit where a text is read, that of the longest left side applies.
 
-    >>> rules = Rules(model_proto.normalizer_spec.precompiled_charsmap)
+    >>> from nlp_lstm.text.subwords import Subwords
+    >>> rules = Subwords.train(["a man and a woman", "a woman walks"], size=300).rules
     >>> rules.rewrite(tf.constant(["ﬁlm"])).numpy()
     array([b'film'], dtype=object)
 

@@ -150,6 +150,7 @@ class Subwords:
     def normalize(self, text):
         """Make texts plain as the library does before it splits them, spaces written as `▁`.
 
+        >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
         >>> subwords.normalize(tf.constant(["  ﬁne  film "])).numpy()[0].decode()
         '▁fine▁film'
 
@@ -198,7 +199,12 @@ class Subwords:
     def sampled(self, text, alpha, seed):
         r"""The ids of texts, as of `encode`, in segmentations that are drawn rather than the likeliest ones.
 
-        >>> subwords.sampled(tf.constant(["a man walks"]), alpha=0.3, seed=(0, 1))
+        >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
+        >>> drawn = [subwords.sampled(tf.constant(["a man walks"]), alpha=0.3, seed=(0, draw)) for draw in range(9)]
+        >>> len({tuple(ids.to_list()[0]) for ids in drawn}) > 1
+        True
+        >>> {subwords.decode(ids.to_tensor()).numpy()[0] for ids in drawn}
+        {b'a man walks'}
 
         Subword regularisation (Kudo 2018, eq. 8): in training each epoch sees words split in other ways. Segmentation
         :math:`x` with the score :math:`\log P(x)` is drawn with probability

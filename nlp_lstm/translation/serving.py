@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from nlp_lstm.decoding.beam_to_end import NO_SCORE, Found, beam_search
 from nlp_lstm.models.translator import DecoderState, Memory, Translator
+from nlp_lstm.serving import of_one_batch
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
 from nlp_lstm.translation.limits import (
     DEFAULT_ALPHA,
@@ -22,9 +23,13 @@ from nlp_lstm.translation.limits import (
 class TranslationServing(tf.Module):
     """The signatures of a translator; `nlp_lstm.saved_model.save` writes them into a SavedModel.
 
+    >>> subwords = Subwords.train(["a man rides a bike", "ein Mann fährt Fahrrad"], size=300)
+    >>> model = Translator(len(subwords), embedding_size=8, encoder_units=4, decoder_units=8)
+    >>> model.build()
     >>> serving = TranslationServing([model], subwords)
-    >>> serving.serving_default(text=tf.constant(["A man is riding a bike."]))["translation"]
-    <tf.Tensor: ... [b'Ein Mann f\\xc3\\xa4hrt Fahrrad.'] ...>
+    >>> answer = serving.serving_default(tf.constant(["a bike", ""]))
+    >>> answer["translation"].shape, answer["translation"].numpy()[1], answer["score"].numpy()[1].item()
+    (TensorShape([2]), b'', 0.0)
 
     A request cannot hold a server: of a text the first `LONGEST_TEXT_BYTES` are read, of these, made plain (NFKC, white
     space drawn together), the first `LONGEST_TEXT` characters, and of these the first `LONGEST_SOURCE` subwords; a
@@ -78,13 +83,6 @@ class TranslationServing(tf.Module):
         found = self._search(source, tf.fill(tf.shape(text), DEFAULT_BEAM))
         return {"translation": self._told(found.ids[:, :1])[:, 0], "score": found.scores[:, 0]}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
-    def greedy(self, text):
-        """As `serving_default`, with a beam of one; no signature, but what training is judged by."""
-        source = self._source(text)
-        found = self._search(source, tf.ones_like(text, tf.int32))
-        return {"translation": self._told(found.ids)[:, 0], "score": found.scores[:, 0]}
-
     @tf.function(
         input_signature=[
             tf.TensorSpec([None], tf.string, name="text"),
@@ -104,6 +102,7 @@ class TranslationServing(tf.Module):
             row's last translation "" and `NO_SCORE`. They are different texts, and fewer than `beam_size` where the
             search found a text in several segmentations, of which the best counts.
         """
+        text, beam_size = of_one_batch(text=text, beam_size=beam_size)
         source = self._source(text)
         found = self._search(source, tf.clip_by_value(beam_size, 1, LARGEST_BEAM))
         missing = [[0, 0], [0, LARGEST_BEAM - tf.shape(found.scores)[1]]]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import os
 import sys
 from typing import Any
@@ -13,10 +12,11 @@ import tensorflow as tf
 from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
+from nlp_lstm.inference import answers_by_length
 from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.text.subwords import Subwords
-from nlp_lstm.training import Stage, adam, train_stage
+from nlp_lstm.training import Stage, adam, rate_by_plateau, train_stage
 from nlp_lstm.translation.batches import IdPair, PairBatches, drawn_id_pairs, id_pairs
 from nlp_lstm.translation.build import (
     _FILES,
@@ -150,13 +150,6 @@ def _train(
     def figures():
         return {"val_bleu": validation_bleu(translate_greedily(serving, validation.source), references)}
 
-    def rate_by_plateau(rows: list[dict[str, Any]]) -> float:
-        best, halvings = -math.inf, 0
-        for row in rows:
-            halvings += row["val_bleu"] <= best
-            best = max(best, row["val_bleu"])
-        return settings.learning_rate * 0.5**halvings
-
     train_stage(
         trained,
         Stage(
@@ -167,7 +160,9 @@ def _train(
             monitor="val_bleu",
             higher_is_better=True,
             patience=settings.patience,
-            learning_rate=None if settings.schedule == "cosine" else rate_by_plateau,
+            learning_rate=None
+            if settings.schedule == "cosine"
+            else rate_by_plateau(settings.learning_rate, "val_bleu", higher_is_better=True),
             figures=figures,
         ),
         run,
@@ -183,13 +178,8 @@ def _batches(ids: list[IdPair], settings: Settings, seed: tuple[int, int] | None
 
 def translate_greedily(serving: TranslationServing, texts: list[str]) -> list[str]:
     """Translations without a beam, as the model being trained is judged by."""
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    found: dict[int, str] = {}
-    for start in range(0, len(order), 128):
-        places = order[start : start + 128]
-        answer = serving.greedy(tf.constant([texts[place] for place in places], tf.string))
-        found |= {
-            place: text.decode("utf-8")
-            for place, text in zip(places, answer["translation"].numpy().tolist(), strict=True)
-        }
-    return [found[place] for place in range(len(texts))]
+
+    def ask(batch: list[str]) -> Any:
+        return serving.n_best(tf.constant(batch, tf.string), tf.ones([len(batch)], tf.int32))
+
+    return [found.decode("utf-8") for found in answers_by_length(ask, texts, 128)["translations"][:, 0].tolist()]

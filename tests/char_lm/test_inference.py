@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from language_model_gates import gates_of
 from tensorflow_serving.apis import prediction_log_pb2
 
 from nlp_lstm import saved_model
@@ -235,7 +236,7 @@ class TestLookingInside:
     @pytest.fixture
     def expected(self, app):
         def gates(text):
-            looked_at = app.model.gates(np.array([[*ids_of(app, "\n"), *ids_of(app, text)]], np.int32))
+            looked_at = gates_of(app.model, np.array([[*ids_of(app, "\n"), *ids_of(app, text)]], np.int32))
             return {
                 name: np.concatenate([np.asarray(getattr(layer, name))[0, 1:] for layer in looked_at], axis=1)
                 for name in Gates._fields

@@ -326,7 +326,7 @@ def narrow(exported_translation):
         vocabularies = app.vocabularies
         serving = TranslationServing(app.models, vocabularies.target, source_subwords=vocabularies.source)
         serving.encode.get_concrete_function()
-        serving.greedy.get_concrete_function()
+        serving.n_best.get_concrete_function()
     return serving
 
 
@@ -343,7 +343,8 @@ def test_exactly_so_many_subwords_are_written(narrow):
     """A translation that would be longer ends there; of the last place all but the end is shut out."""
     texts = [*TEXTS, *(tf.compat.as_text(text) for text in WEIRD[4:7])]
     never, lengths = [PADDING, UNKNOWN, BEGINNING], []
-    for text, found in zip(texts, narrow.greedy(tf.constant(texts))["translation"].numpy(), strict=True):
+    greedy = narrow.n_best(tf.constant(texts), tf.ones([len(texts)], tf.int32))["translations"].numpy()[:, 0]
+    for text, found in zip(texts, greedy, strict=True):
         (source,) = narrow.encode(tf.constant([text]))["ids"].numpy()
         encoded = [model.encode(source[None]) for model in narrow.models]
         memories, states = map(list, zip(*encoded, strict=True))
