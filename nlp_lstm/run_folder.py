@@ -114,7 +114,8 @@ def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[di
 def with_defaults(config: dict[str, Any], defaults: Any) -> dict[str, Any]:
     """The settings of a run, with the defaults of those that came after it was started.
 
-    >>> with_defaults({"task": "sentiment", "seed": 7}, Settings())["encoding"]
+    >>> from nlp_lstm.char_lm.settings import Settings
+    >>> with_defaults({"task": "char_lm", "seed": 7}, Settings())["encoding"]
     ''
 
     Args:
@@ -127,7 +128,8 @@ def with_defaults(config: dict[str, Any], defaults: Any) -> dict[str, Any]:
 def settings_of(config: dict[str, Any], kind: type[SettingsKind]) -> SettingsKind:
     """The settings of a run, as the app's dataclass.
 
-    >>> settings_of({"task": "sentiment", "seed": 7}, Settings).seed
+    >>> from nlp_lstm.char_lm.settings import Settings
+    >>> settings_of({"task": "char_lm", "seed": 7}, Settings).seed
     7
     """
     known = with_defaults(config, kind())

@@ -147,6 +147,7 @@ def parse(
 ) -> list[LabelledText]:
     r"""The records of a table, in its order.
 
+    >>> import io
     >>> parse(io.BytesIO(b"text,label,film\nA joy.,positive,Alien\n"), "reviews.csv")
     [LabelledText(text='A joy.', label=1, group='Alien')]
     >>> stars = TableFormat("2", "1", labels="1=negative,2=negative,4=positive,5=positive", header=False)
