@@ -138,7 +138,7 @@ def _of_language(unit: dict[str, Element], language: str) -> Element | None:
 
 
 def _text(segment: Element) -> str:
-    for element in list(segment.iter()):
+    for element in list(segment.iter()) if len(segment) else []:
         if _name(element) in _CODE:
             behind = element.tail
             element.clear()
