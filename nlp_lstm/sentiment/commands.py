@@ -159,7 +159,7 @@ def explain(
     signature = inference.open_signature(model, run, "explain")
     for text in inputs:
         answer = inference.explain(signature, text)
-        rows = gate_map.gate_rows(answer, len(answer["tokens"]))
+        rows = gate_map.gate_rows(answer)
         if plot is not None:
             title = f"{answer['label']}, P(positive) = {answer['score']:.3f}"
             with told_if_unwritable("--plot", plot):
@@ -175,7 +175,7 @@ def explain(
                     "tokens": answer["tokens"],
                     "polarity": answer["polarity"].tolist(),
                     **{
-                        name: answer[name][: len(answer["tokens"])].tolist()
+                        name: answer[name].tolist()
                         for name in sorted(answer)
                         if name.startswith(("forward_", "backward_"))
                     },
