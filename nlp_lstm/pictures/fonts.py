@@ -122,6 +122,8 @@ def _installed() -> dict[str, str]:
                 continue
     found: dict[str, str] = {}
     for entry in manager.ttflist:
+        if entry.name.startswith("Last Resort"):  # matplotlib's own has a box for each character there is
+            continue
         if entry.name not in found or (entry.style, entry.weight) in (("normal", 400), ("normal", "normal")):
             found[entry.name] = entry.fname  # the plain one is what matplotlib draws
     return found

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,23 +116,42 @@ def draw_heat_map(
 
 def _draw_cells(axes: Any, line: range, band: Mapping[str, tuple[np.ndarray, Any, str]], fonts: Fonts) -> None:
     """Rows on one scale for the tokens of a line: colours `(tokens, 3)`, values `(tokens,)` and how they are written."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.transforms import Affine2D
+
     picture = np.stack([row_colors[line.start : line.stop] for row_colors, _, _ in band.values()])
     axes.imshow(picture, aspect="auto", interpolation="nearest")
-    for row, (row_colors, values, form) in enumerate(band.values()):
-        for column, index in enumerate(line):
-            axes.text(
-                *(column, row),
-                format(float(values[index]), form),
-                ha="center",
-                va="center",
-                fontsize=_NUMBER_SIZE,
-                color=ink(row_colors[index]),
-            )
+    numbers = [
+        _centered(format(float(values[index]), form)) for _, values, form in band.values() for index in line
+    ]
+    # A fifteenth of the time of as many texts, of which a long review has thousands.
+    axes.add_collection(
+        PathCollection(
+            numbers,
+            offsets=[(column, row) for row in range(len(band)) for column in range(len(line))],
+            offset_transform=axes.transData,
+            transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans,
+            facecolors=list(map(ink, picture.reshape(-1, 3))),
+            linewidths=0,
+        ),
+        autolim=False,
+    )
     axes.set_yticks(range(len(band)), list(map(fonts.drawable, band)), fontsize=_LABEL_SIZE, family=PROPORTIONAL)
     axes.set_xticks([])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+@lru_cache(maxsize=1024)
+def _centered(number: str) -> Any:
+    """The outline of a number in points, its middle at (0, 0)."""
+    from matplotlib.textpath import TextPath
+    from matplotlib.transforms import Affine2D
+
+    outline = TextPath((0, 0), number, size=_NUMBER_SIZE)
+    left, lower, right, upper = outline.get_extents().extents
+    return outline.transformed(Affine2D().translate(-(left + right) / 2, -(lower + upper) / 2))
 
 
 def _width(name: str) -> float:
