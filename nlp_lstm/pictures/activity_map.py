@@ -255,4 +255,3 @@ def _position(values, scale):
 def _colors(values, scale):
     """Red, green and blue in [0, 1] of each value, `(symbols, 3)`."""
     return colors(_position(values, scale), _COLORMAPS[scale])
-

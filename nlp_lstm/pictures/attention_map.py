@@ -189,9 +189,7 @@ def write_attention_html(translations: Sequence[AttendedTranslation], title: str
         path,
         title=shown(title),
         color_rules=css_rules("weight", _COLORMAP),
-        legend=[
-            {"color": f"weight-{step}", "text": f"{step / (STEPS - 1):g}"} for step in range(0, STEPS, STEPS // 4)
-        ],
+        legend=[{"color": f"weight-{step}", "text": f"{step / (STEPS - 1):g}"} for step in range(0, STEPS, STEPS // 4)],
         sections=sections,
         data=embedded_json({"steps": STEPS, "attention": [matrix.tolist() for matrix in matrices]}),
     )

@@ -14,6 +14,7 @@ from nlp_lstm.rendering import rendered
 STEPS = 33
 """How many colours of a scale a page has; odd, so that one of them stands for the middle."""
 
+
 def shortened(text: str, longest: int) -> str:
     """A text of at most so many characters, which says with an ellipsis that it was longer."""
     return text if len(text) <= longest else text[: longest - 1] + "…"

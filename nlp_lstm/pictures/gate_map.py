@@ -101,9 +101,7 @@ def draw_heat_map(
         (("share of the verdict", _POLARITY_COLORMAP, -span, span), ("mean of a gate", _GATE_COLORMAP, 0.0, 1.0))
     ):
         left, bottom = width + 0.2 + 0.85 * number, height - _COLOR_BAR_HEIGHT
-        beside = figure.add_axes(
-            (left / width, bottom / height, _COLOR_BAR_WIDTH / width, _COLOR_BAR_HEIGHT / height)
-        )
+        beside = figure.add_axes((left / width, bottom / height, _COLOR_BAR_WIDTH / width, _COLOR_BAR_HEIGHT / height))
         middle = (lowest + highest) / 2
         bar = figure.colorbar(
             ScalarMappable(Normalize(lowest, highest), colormap), cax=beside, ticks=[lowest, middle, highest]
@@ -115,15 +113,13 @@ def draw_heat_map(
 
 
 def _draw_cells(axes: Any, line: range, band: Mapping[str, tuple[np.ndarray, Any, str]], fonts: Fonts) -> None:
-    """Rows on one scale for the tokens of a line: colours `(tokens, 3)`, values `(tokens,)` and how they are written."""
+    """Rows on one scale for the tokens of a line: colours `(tokens, 3)`, values `(tokens,)`, how they are written."""
     from matplotlib.collections import PathCollection
     from matplotlib.transforms import Affine2D
 
     picture = np.stack([row_colors[line.start : line.stop] for row_colors, _, _ in band.values()])
     axes.imshow(picture, aspect="auto", interpolation="nearest")
-    numbers = [
-        _centered(format(float(values[index]), form)) for _, values, form in band.values() for index in line
-    ]
+    numbers = [_centered(format(float(values[index]), form)) for _, values, form in band.values() for index in line]
     # A fifteenth of the time of as many texts, of which a long review has thousands.
     axes.add_collection(
         PathCollection(

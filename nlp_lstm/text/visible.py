@@ -26,8 +26,8 @@ def for_terminal(text: str, keep: str = "") -> str:
     >>> for_terminal("two\nlines\r", keep="\n\t")
     'two\nlines␍'
 
-    Controls are those of ASCII and of ISO 6429 (C1), separators of lines and paragraphs, what turns the order of letters
-    round, and lone surrogates, which are no characters.
+    Controls are those of ASCII and of ISO 6429 (C1), separators of lines and paragraphs, and what turns the order of
+    letters round; lone surrogates, which are no characters, are told as well.
 
     Args:
         text: any text.
