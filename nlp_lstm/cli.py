@@ -12,6 +12,7 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from nlp_lstm.errors import UserError
+from nlp_lstm.text.visible import for_terminal
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
 
@@ -50,7 +51,7 @@ def run(app: App, arguments: list[str] | None = None) -> int:
         app(arguments, print_error=False, exit_on_error=False, result_action="return_none")
         print(end="", flush=True)  # a pipe closed by its reader is met here and not when Python ends
     except (CycloptsError, UserError) as error:
-        print(f"{app.name[0]}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{app.name[0]}: {for_terminal(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,6 +102,11 @@ def text_from(arguments: tuple[str, ...], file: Path | None) -> bytes:
     if len(arguments) > 1:
         raise UserError(f"this takes one text, got {len(arguments)}: put quotation marks round it")
     return b"\n".join(texts_from(arguments, file))
+
+
+def print_text(text: str, end: str = "\n") -> None:
+    """Print what a model wrote: as it is to a file or a pipe, while a terminal shows its controls and does not obey."""
+    print(for_terminal(text, keep="\n\t") if sys.stdout.isatty() else text, end=end, flush=True)
 
 
 def print_json(value: dict[str, Any]) -> None:

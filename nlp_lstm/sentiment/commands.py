@@ -18,6 +18,7 @@ from nlp_lstm.sentiment import inference
 from nlp_lstm.sentiment.export import export_run
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.sentiment.train import train as train_run
+from nlp_lstm.text.visible import for_terminal
 
 SHIPPED = cli.SHIPPED_MODELS / "sentiment"
 
@@ -122,7 +123,8 @@ def predict(
         if json:
             cli.print_json({"text": shown, "label": label.decode(), "score": float(score)})
         else:
-            print(f"{label.decode()}  {score:.3f}  {shown}")
+            echo = for_terminal(shown, keep="\t")
+            print(f"{label.decode()}  {score:.3f}  {echo}")
 
 
 @app.command

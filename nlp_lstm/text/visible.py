@@ -4,9 +4,8 @@ import unicodedata
 
 MARKS = {"\n": "↵", "\t": "→"}
 
-_TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u061c", "\u200e", "\u200f"}
-"""Embeddings, overrides, isolates and marks of the bidirectional algorithm (UAX 9), which reorder what stands beside
-them."""
+_TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+"""Embeddings, overrides and isolates of the bidirectional algorithm (UAX 9), which reorder what stands beside them."""
 
 
 def shown(text: str) -> str:

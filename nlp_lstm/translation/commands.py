@@ -15,6 +15,7 @@ from nlp_lstm.datasets import pair_table
 from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
 from nlp_lstm.pictures import attention_map
 from nlp_lstm.run_folder import RunFolder, as_started
+from nlp_lstm.text.visible import for_terminal
 from nlp_lstm.translation import inference
 from nlp_lstm.translation.export import export_runs
 from nlp_lstm.translation.inference import TranslationModel
@@ -220,9 +221,9 @@ def translate(
             cli.print_json({"text": given.decode("utf-8", "replace"), **best, **others})
         elif n_best > 1:
             for each in found[:n_best]:
-                print(f"{number}\t{each.score:.4f}\t{each.text}")
+                cli.print_text(f"{number}\t{each.score:.4f}\t{each.text}")
         else:
-            print(found[0].text)
+            cli.print_text(found[0].text)
 
 
 @app.command
@@ -282,7 +283,7 @@ def explain(
                 }
             )
         else:
-            print(translation.text)
+            print(for_terminal(translation.text))
             attention_map.print_attention(*attended)
 
 
