@@ -100,11 +100,12 @@ def test_the_text_stands_in_the_cells_once_for_each_row(path, letters, monkeypat
     text = ["$", "$a$", " ", "\n", "\t", "\x00", "\x7f", "\u2028", "\ud800", "😀", "<unk>"]
     rows = {"$cell$ 3": activity(text), "g\x07te": activity(text, low=0)}
     drawn(path, text, rows, title="$a$\n\ud800")
-    shown = ["$", "$a$", "↵", "→", "␀", "␡", "\ufffd", "\ufffd", "😀", "<un…"]
+    # No font of matplotlib's has the pictures of controls.
+    shown = ["$", "$a$", "↵", "→", "^@", "^?", "\ufffd", "\ufffd", "😀", "<un…"]
     said = [text for text, _ in letters]
     assert [text for text in said if text in shown] == shown * 2
     rest = [text for text in said if text not in shown]
-    assert sorted(rest) == sorted(["$cell$ 3", "g␇te", "$a$↵\ufffd", "red -1, white 0, blue +1; violet 0, yellow 1"])
+    assert sorted(rest) == sorted(["$cell$ 3", "g^Gte", "$a$↵\ufffd", "red -1, white 0, blue +1; violet 0, yellow 1"])
 
 
 def test_letters_are_black_or_white_whichever_is_read_better(path, letters):
