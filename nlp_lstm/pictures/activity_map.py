@@ -53,7 +53,9 @@ def draw_activity(
 ) -> None:
     """Write a PNG of the text, wrapped into lines, each line once for every row and coloured by it.
 
-    >>> draw_activity(symbols, {"cell 37": cell_states[:, 37]}, "quotes", Path("quotes.png"))
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     draw_activity('say "no"', {"cell 37": np.tanh(np.arange(8.0) - 4)}, "quotes", Path(folder, "quotes.png"))
 
     Args:
         symbols: the text, at most 5,000 symbols; it goes on in one block, and a newline shows as ↵.
@@ -144,7 +146,8 @@ def print_activity(
 ) -> None:
     """Print the text to the terminal, each symbol on the colour of its value.
 
-    >>> print_activity(symbols, cell_states[:, 37])
+    >>> print_activity('say "no"', np.tanh(np.arange(8.0) - 4))
+    say "no"
 
     A newline shows as ↵ and begins a new line. Where the stream is no terminal, or NO_COLOR is set, the text comes
     without colours.
@@ -181,7 +184,9 @@ def write_html(
 ) -> None:
     """Write one HTML page, complete in itself, with the text coloured by the row that its reader chooses.
 
-    >>> write_html(symbols, {"cell 37": cell_states[:, 37]}, "quotes", Path("quotes.html"), properties_of(symbols))
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_html('say "no"', {"cell 37": np.tanh(np.arange(8.0) - 4)}, "quotes", Path(folder, "quotes.html"))
 
     Pointing at a symbol, touching it, or going there with the arrow keys shows what every row and property is there.
     Without JavaScript the text has the colours of the first row. The values are kept to four decimals.
@@ -222,6 +227,10 @@ def write_html(
         path,
         title=shown(title),
         color_rules=Markup("").join(css_rules(kind, colormap) for kind, colormap in _COLORMAPS.items()),
+        scale=[
+            {"color": f"{first['scale']}-{step}", "text": f"{_value(step / (STEPS - 1), first['scale']):g}"}
+            for step in range(0, STEPS, STEPS // 4)
+        ],
         rows=[shown(table["name"]) for table in tables],
         spans=spans,
         data=embedded_json(data),
@@ -250,6 +259,11 @@ def _scale_by_sign(values) -> Scale:
 def _position(values, scale):
     """Where a value lies on the colours of a scale, 0 to 1."""
     return (values + 1) / 2 if scale == "diverging" else values
+
+
+def _value(position, scale):
+    """The value at a position on the colours of a scale."""
+    return 2 * position - 1 if scale == "diverging" else position
 
 
 def _colors(values, scale):

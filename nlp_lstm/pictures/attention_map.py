@@ -54,7 +54,10 @@ def draw_attention(
 ) -> None:
     """Write a PNG with a row for each piece of the translation, darker where it looked more.
 
-    >>> draw_attention(["▁a", "▁dog"], ["▁ein", "▁Hund"], attention, Path("attention.png"), "a dog")
+    >>> from tempfile import TemporaryDirectory
+    >>> attention = np.array([[0.9, 0.2], [0.1, 0.8]])
+    >>> with TemporaryDirectory() as folder:
+    ...     draw_attention(["▁a", "▁dog"], ["▁ein", "▁Hund"], attention, Path(folder, "attention.png"), "a dog")
 
     A piece is drawn as it is: a "▁" says that a word begins. A letter that no font of the machine has shows as a box,
     and standard error tells of it; a page and the terminal show every script.
@@ -112,7 +115,13 @@ def print_attention(
 ) -> None:
     """Print a table: for each piece of the translation the piece of the source it looked at most, and its weight.
 
-    >>> print_attention(["▁a", "▁dog"], ["▁ein", "▁Hund"], attention)
+    >>> print_attention(["▁a", "▁dog"], ["▁ein", "▁Hund"], np.array([[0.9, 0.2], [0.1, 0.8]]))
+    ┏━━━━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━┓
+    ┃ translation ┃ looks at ┃ weight ┃
+    ┡━━━━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━┩
+    │ ▁ein        │ ▁a       │   0.90 │
+    │ ▁Hund       │ ▁dog     │   0.80 │
+    └─────────────┴──────────┴────────┘
 
     Where the stream is no terminal, or NO_COLOR is set, the table comes without colours.
 
@@ -149,8 +158,10 @@ def print_attention(
 def write_attention_html(translations: Sequence[AttendedTranslation], title: str, path: Path) -> None:
     """Write one HTML page, complete in itself, with the sentences and a table of the attention of each translation.
 
-    >>> translation = AttendedTranslation(["▁a", "▁dog"], ["▁ein", "▁Hund"], attention)
-    >>> write_attention_html([translation], "a dog", Path("attention.html"))
+    >>> from tempfile import TemporaryDirectory
+    >>> translation = AttendedTranslation(["▁a", "▁dog"], ["▁ein", "▁Hund"], np.array([[0.9, 0.2], [0.1, 0.8]]))
+    >>> with TemporaryDirectory() as folder:
+    ...     write_attention_html([translation], "a dog", Path(folder, "attention.html"))
 
     Pointing at a piece of a translation, touching it, or going there with the arrow keys colours the source by what
     the piece looked at; at a piece of the source it colours the translation by what looked at it. In the sentences a

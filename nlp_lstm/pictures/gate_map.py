@@ -39,7 +39,10 @@ def draw_heat_map(
 ) -> None:
     """Write a PNG that shows, token by token, its share of the verdict and how far the gates stood open.
 
-    >>> draw_heat_map(["a", "fine", "film"], polarity, {"→ f forget": forget}, "positive 0.93", Path("gates.png"))
+    >>> from tempfile import TemporaryDirectory
+    >>> tokens, polarity, forget = ["a", "fine", "film"], np.array([0.0, 0.7, 0.1]), np.array([0.71, 0.68, 0.71])
+    >>> with TemporaryDirectory() as folder:
+    ...     draw_heat_map(tokens, polarity, {"→ f forget": forget}, "positive 0.93", Path(folder, "gates.png"))
 
     A mean over many units moves little, and on a scale that is the same for all gates its colour does, too: so each
     cell holds its number.
@@ -159,8 +162,15 @@ def _width(name: str) -> float:
 def print_table(tokens: Sequence[str], polarity: np.ndarray, gates: Mapping[str, np.ndarray], title: str) -> None:
     """Print the same as a table: a line a token, its share of the logit as number and bar, and each gate's activity.
 
-    >>> print_table(["a", "fine", "film"], np.array([0, 0.7, 0.1]), {}, "positive")  # doctest: +ELLIPSIS
-    positive...
+    >>> gates = {"→ f forget": np.array([0.71, 0.68])}
+    >>> print_table(["a", "fine"], np.array([-0.1, 0.8]), gates, "positive")  # doctest: +NORMALIZE_WHITESPACE
+    positive
+    ┏━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━━━┓
+    ┃ token ┃ polarity ┃          ┃ → f forget ┃
+    ┡━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━━━┩
+    │ a     │   -0.100 │ █        │       0.71 │
+    │ fine  │   +0.800 │ ████████ │       0.68 │
+    └───────┴──────────┴──────────┴────────────┘
     """
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("token")

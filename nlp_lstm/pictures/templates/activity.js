@@ -3,15 +3,22 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const text = document.getElementById("text");
 const choice = document.getElementById("choice");
 const about = document.getElementById("about");
+const scale = Array.from(document.getElementById("scale").children);
 const spans = Array.from(text.children);
 let here = -1;
 
 function color() {
   const row = data.rows[choice.value];
+  const diverging = row.scale === "diverging";
+  const className = (position) => row.scale + "-" + Math.floor(position * (data.steps - 1) + 0.5);
   row.values.forEach((value, index) => {
     const share = value / row.largest;
-    const position = Math.min(1, Math.max(0, row.scale === "diverging" ? (share + 1) / 2 : share));
-    spans[index].className = row.scale + "-" + Math.floor(position * (data.steps - 1) + 0.5);
+    spans[index].className = className(Math.min(1, Math.max(0, diverging ? (share + 1) / 2 : share)));
+  });
+  scale.forEach((step, place) => {
+    const position = place / (scale.length - 1);
+    step.className = className(position);
+    step.textContent = Number(((diverging ? 2 * position - 1 : position) * row.largest).toPrecision(3));
   });
 }
 
