@@ -30,6 +30,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         ["train", "validation"],
         line_mode=settings.line_mode,
         validation_fraction=settings.validation_fraction,
+        encoding=settings.encoding,
     )
     symbols = Symbols("byte") if settings.unit == "byte" else Symbols.of_text(texts["train"], settings.least_count)
     ids = {split: symbols.encode(text) for split, text in texts.items()}
@@ -45,7 +46,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     earlier = _earlier_weights(settings, symbols) if settings.start_from else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_texts(texts)}
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint})
+    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return

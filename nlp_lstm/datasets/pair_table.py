@@ -24,17 +24,21 @@ def is_table(name: str) -> bool:
     return name.lower().endswith(tuple(plain + packed for plain in SUFFIXES for packed in _PACKED_SUFFIXES))
 
 
-def read_table(path: Path) -> Pairs:
+def read_table(path: Path, encoding: str = "") -> Pairs:
     """The pairs of a table, plain or packed with gzip, bzip2 or xz: the first column is the source.
 
     >>> pairs = read_table(Path("spa.txt"))
     >>> pairs.source[0], pairs.target[0]
     ('Go.', 'Ve.')
 
+    Args:
+        path: The file.
+        encoding: As in `encodings.decode`.
+
     Raises:
         UserError: As `parse`, or a file that cannot be read or is empty.
     """
-    text = read_file(path)
+    text = read_file(path, encoding)
     if not text:
         raise UserError(f"{str(path)!r} is empty: expected a sentence, a tab and its translation a line")
     return parse(text, str(path))

@@ -7,11 +7,13 @@ chooses among them.
 import os
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from itertools import compress
+from itertools import chain, compress
 from pathlib import Path
+from typing import Any
 
 from nlp_lstm.datasets import pair_table, parallel_files, tfds_pairs
 from nlp_lstm.datasets.compressed import reason
+from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.pair_records import Pairs, direction
 from nlp_lstm.datasets.parallel_files import read_pairs
 from nlp_lstm.datasets.review_records import text_group
@@ -20,7 +22,7 @@ from nlp_lstm.datasets.text_files import decode
 from nlp_lstm.datasets.tfds_source import NAME
 from nlp_lstm.errors import UserError
 
-__all__ = ["SPLITS", "Pairs", "load_pairs", "read_pairs"]
+__all__ = ["SPLITS", "Pairs", "load_judged", "load_pairs", "read_pairs"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -42,6 +44,7 @@ def load_pairs(
     reverse: bool = False,
     validation_fraction: float = 0.05,
     seed: int = 0,
+    encoding: str = "",
 ) -> dict[str, Pairs]:
     """Read splits of a source of sentence pairs.
 
@@ -58,8 +61,8 @@ def load_pairs(
             - a table of a sentence, a tab and its translation a line, plain or packed (`pair_table.parse`);
             - a TensorFlow Datasets name, such as "ted_hrlr_translate/pt_to_en" or "wmt16_translate/de-en";
             - None, where `source_file` and `target_file` are named.
-        splits: The splits to return: "train", "validation", "test". Ask for all at once, the source is read at each
-            call.
+        splits: The splits to return: "train", "validation", "test", or "all" for these together, nothing cut off. Name
+            them together, the source is read at each call.
         source_language: The language to translate from, as the source calls it. A folder, a prefix and a TensorFlow
             Datasets set are read by it; where there are two languages, naming one is enough, and a TensorFlow Datasets
             set has a direction of its own. To a table and to two named files it is a mere label.
@@ -72,6 +75,7 @@ def load_pairs(
             "validation" is asked for, so train is the same either way. A source with a validation split of its own
             keeps that. Of a table this share becomes validation and the same share test.
         seed: Another seed cuts off other sentences for validation. The test split never depends on it.
+        encoding: That of files, as in `encodings.decode`; the sample and TensorFlow Datasets sets have their own.
 
     Returns:
         The pairs of each split, not empty and in the order of the source. What is cut off is cut by source sentence,
@@ -84,20 +88,20 @@ def load_pairs(
             without pairs.
     """
     for split in splits:
-        if split not in SPLITS:
-            raise UserError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
+        if split not in (*SPLITS, "all"):
+            raise UserError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}, all")
     if not 0 < validation_fraction < 0.5:
         raise UserError(f"validation_fraction is {validation_fraction}: expected more than 0 and less than 0.5")
     if source_language and source_language == target_language:
         raise UserError(f"source and target language are both {source_language!r}: name two languages")
     languages = (source_language, target_language)
 
-    needed = set(splits)
+    needed = set(SPLITS if "all" in splits else splits)
     if needed & {"train", "validation"}:
         needed |= {"train", "validation"}
     found: dict[str, Pairs]
     if source_file or target_file:
-        name, found = _read_files(source, source_file, target_file, reverse)
+        name, found = _read_files(source, source_file, target_file, reverse, encoding)
     elif not source:
         raise UserError(f"no data is named: expected 'sample', {_KINDS}, or --source-file and --target-file")
     else:
@@ -105,17 +109,40 @@ def load_pairs(
         if name == "sample":
             found = _read_sample(languages, reverse)
         elif pair_table.is_table(name) and os.path.isfile(name):
-            table = pair_table.read_table(Path(name))
+            table = pair_table.read_table(Path(name), encoding)
             found = _in_three(_swapped(table) if reverse else table, validation_fraction, seed)
         else:
-            found = _read(name, [split for split in SPLITS if split in needed], languages, reverse)
+            found = _read(name, [split for split in SPLITS if split in needed], languages, reverse, encoding)
     if "train" in found:
         found["train"] = _without_empty_sides(found["train"])
-        if "validation" not in found:
-            found["train"], found["validation"] = _cut(found["train"], validation_fraction, seed)
+    own = [found[split] for split in SPLITS if split in found]
+    if "train" in found and "validation" not in found:
+        found["train"], found["validation"] = _cut(found["train"], validation_fraction, seed)
+    if "all" in splits:
+        source_sentences, target_sentences = (list(chain.from_iterable(sides)) for sides in zip(*own, strict=True))
+        found["all"] = Pairs(source_sentences, target_sentences)
     for split in splits:
         _check(name, split, found)
     return {split: found[split] for split in splits}
+
+
+def load_judged(source: str | os.PathLike[str] | None, split: str, **how: Any) -> Pairs:
+    """The pairs to judge a model on: those of `load_pairs`, whose other arguments are `how`.
+
+    >>> len(load_judged("sample", "test").source) < len(load_judged("sample", "all").source)
+    True
+
+    Of a table a part is cut off, which the person may not know: how many of how many pairs that is is told on standard
+    error.
+    """
+    is_one_table = bool(source) and source != "sample" and split != "all" and os.path.isfile(str(source))
+    found = load_pairs(source, [split, "all"] if is_one_table else [split], **how)
+    if is_one_table:
+        tell(
+            f"{str(source)!r}: judging {len(found[split].source):,} of {len(found['all'].source):,} pairs, the part "
+            f"cut off for the split {split!r}: --split all judges every pair"
+        )
+    return found[split]
 
 
 def _read_files(
@@ -123,6 +150,7 @@ def _read_files(
     source_file: str | os.PathLike[str] | None,
     target_file: str | os.PathLike[str] | None,
     reverse: bool,
+    encoding: str,
 ) -> tuple[str, dict[str, Pairs]]:
     """The name of two parallel files for messages, and their pairs."""
     if source:
@@ -132,7 +160,7 @@ def _read_files(
         raise UserError(f"{os.fspath(given or '')!r} has no partner: name it with {missing}")
     if reverse:
         raise UserError("--reverse is for tables of pairs: swap --source-file and --target-file instead")
-    return os.fspath(source_file), {"train": read_pairs(source_file, target_file)}
+    return os.fspath(source_file), {"train": read_pairs(source_file, target_file, encoding)}
 
 
 def _read_sample(languages: tuple[str, str], reverse: bool) -> dict[str, Pairs]:
@@ -147,7 +175,9 @@ def _read_sample(languages: tuple[str, str], reverse: bool) -> dict[str, Pairs]:
     return {split: _swapped(pairs) if reverse else pairs for split, pairs in parts.items()}
 
 
-def _read(name: str, wanted: Sequence[str], languages: tuple[str, str], reverse: bool) -> dict[str, Pairs]:
+def _read(
+    name: str, wanted: Sequence[str], languages: tuple[str, str], reverse: bool, encoding: str
+) -> dict[str, Pairs]:
     """The splits that a source of named languages has of its own; a prefix is all "train"."""
     path = Path(name)
     try:
@@ -162,7 +192,7 @@ def _read(name: str, wanted: Sequence[str], languages: tuple[str, str], reverse:
             f"{name!r} is no table of pairs by its name: expected {_KINDS}; two parallel files are named with "
             "--source-file and --target-file"
         )
-    pairs = None if exists else parallel_files.read_prefix(path, *languages)
+    pairs = None if exists else parallel_files.read_prefix(path, *languages, encoding)
     if not exists and pairs is None and not NAME.fullmatch(name):
         raise UserError(
             f"no such file or dataset {name!r}: expected 'sample', a TensorFlow Datasets name such as "
@@ -174,7 +204,7 @@ def _read(name: str, wanted: Sequence[str], languages: tuple[str, str], reverse:
             "--target-language"
         )
     if exists:
-        return parallel_files.read_folder(path, wanted, *languages)
+        return parallel_files.read_folder(path, wanted, *languages, encoding)
     return {"train": pairs} if pairs is not None else tfds_pairs.read(name, wanted, *languages)
 
 

@@ -23,7 +23,7 @@ _Files = dict[str, dict[str, list[Path]]]
 """From the name of a set of lines, such as "test_2016_flickr", and a language to the files."""
 
 
-def read_pairs(source_file: str | os.PathLike[str], target_file: str | os.PathLike[str]) -> Pairs:
+def read_pairs(source_file: str | os.PathLike[str], target_file: str | os.PathLike[str], encoding: str = "") -> Pairs:
     r"""Two parallel files, plain or packed with gzip, bzip2 or xz, as they stand.
 
     >>> pairs = read_pairs("test_2016_flickr.en.gz", "test_2016_flickr.de.gz")
@@ -31,7 +31,12 @@ def read_pairs(source_file: str | os.PathLike[str], target_file: str | os.PathLi
     1000
 
     Empty lines stay, so that line N of a translation is judged by line N of the files. A line ends with "\n" or "\r\n"
-    and nowhere else, bytes that are no UTF-8 become U+FFFD, and a byte order mark goes.
+    and nowhere else, save where all end with "\r".
+
+    Args:
+        source_file: Sentences.
+        target_file: Their translations.
+        encoding: That of both files, as in `encodings.decode`.
 
     Raises:
         UserError: A file that cannot be read or is empty, one file for both sides, or files of different length.
@@ -41,7 +46,7 @@ def read_pairs(source_file: str | os.PathLike[str], target_file: str | os.PathLi
         _check_file(path)
     if os.path.samefile(source_file, target_file):
         raise UserError(f"{source_file!r} and {target_file!r} are one file: name another for one side")
-    pairs = Pairs(_lines_of(source_file), _lines_of(target_file))
+    pairs = Pairs(_lines_of(source_file, encoding), _lines_of(target_file, encoding))
     common = min(map(len, pairs))
     for (path, sentences), (other, others) in (
         ((source_file, pairs.source), (target_file, pairs.target)),
@@ -55,7 +60,9 @@ def read_pairs(source_file: str | os.PathLike[str], target_file: str | os.PathLi
     return pairs
 
 
-def read_folder(folder: Path, wanted: Collection[str], source_language: str, target_language: str) -> dict[str, Pairs]:
+def read_folder(
+    folder: Path, wanted: Collection[str], source_language: str, target_language: str, encoding: str = ""
+) -> dict[str, Pairs]:
     """The splits of a folder with a file for each split and language, such as `train.en.gz`.
 
     >>> pairs = read_folder(Path("multi30k"), ["train", "validation"], "en", "de")
@@ -70,6 +77,7 @@ def read_folder(folder: Path, wanted: Collection[str], source_language: str, tar
         wanted: The splits to read, of "train", "validation", "test".
         source_language: What stands after the split's name; "" for the other one of two languages.
         target_language: Likewise.
+        encoding: As in `read_pairs`.
 
     Returns:
         The wanted splits, save those that have no file in either language.
@@ -93,11 +101,11 @@ def read_folder(folder: Path, wanted: Collection[str], source_language: str, tar
     for split in wanted:
         name = _set_of(folder, files, split, languages)
         if name:
-            result[split] = _read_set(folder, name, files[name], languages)
+            result[split] = _read_set(folder, name, files[name], languages, encoding)
     return result
 
 
-def read_prefix(prefix: Path, source_language: str, target_language: str) -> Pairs | None:
+def read_prefix(prefix: Path, source_language: str, target_language: str, encoding: str = "") -> Pairs | None:
     """The pairs of parallel files that share a prefix: `folder/train` for `folder/train.en` and `folder/train.de`.
 
     >>> pairs = read_prefix(Path("multi30k/train"), "en", "de")
@@ -120,7 +128,7 @@ def read_prefix(prefix: Path, source_language: str, target_language: str) -> Pai
     if len(found) < 2:
         return None
     languages = direction(str(prefix), found, source_language, target_language)
-    return _read_set(prefix.parent, prefix.name, found, languages)
+    return _read_set(prefix.parent, prefix.name, found, languages, encoding)
 
 
 def _by_set_and_language(paths: Iterable[Path]) -> _Files:
@@ -146,7 +154,9 @@ def _set_of(folder: Path, files: _Files, split: str, languages: tuple[str, str])
     return next(iter(complete or halves), None)
 
 
-def _read_set(folder: Path, name: str, files: dict[str, list[Path]], languages: tuple[str, str]) -> Pairs:
+def _read_set(
+    folder: Path, name: str, files: dict[str, list[Path]], languages: tuple[str, str], encoding: str
+) -> Pairs:
     for language in languages:
         found = files.get(language, [])
         if not found:
@@ -158,7 +168,7 @@ def _read_set(folder: Path, name: str, files: dict[str, list[Path]], languages: 
             names = " and ".join(repr(path.name) for path in found)
             raise UserError(f"{str(folder)!r} has {names} for the same lines: keep one")
     source, target = (files[language][0] for language in languages)
-    return read_pairs(source, target)
+    return read_pairs(source, target, encoding)
 
 
 def _check_file(path: str) -> None:
@@ -172,8 +182,8 @@ def _check_file(path: str) -> None:
         raise UserError(f"{path!r} is no file: name one with a sentence a line")
 
 
-def _lines_of(path: str) -> list[str]:
-    text = read_file(Path(path))
+def _lines_of(path: str, encoding: str) -> list[str]:
+    text = read_file(Path(path), encoding)
     if not text:
         raise UserError(f"{path!r} is empty: expected a sentence a line")
     return lines(text)

@@ -12,7 +12,7 @@ from nlp_lstm.files import told_if_unwritable
 cli.import_tensorflow_quietly()
 
 from nlp_lstm.datasets import pair_table
-from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
+from nlp_lstm.datasets.pairs import Pairs, load_judged, read_pairs
 from nlp_lstm.pictures import attention_map
 from nlp_lstm.run_folder import RunFolder, as_started
 from nlp_lstm.text.visible import for_terminal
@@ -59,7 +59,7 @@ def train(
 def evaluate(
     *,
     data: str | None = None,
-    split: Literal["train", "validation", "test"] = "validation",
+    split: Literal["train", "validation", "test", "all"] = "validation",
     source_file: str | None = None,
     target_file: str | None = None,
     source_language: str | None = None,
@@ -67,6 +67,7 @@ def evaluate(
     reverse: bool | None = None,
     validation_fraction: float | None = None,
     seed: int | None = None,
+    encoding: str | None = None,
     model: Path = SHIPPED,
     run: list[Path] | None = None,
     beam_size: int = DEFAULT_BEAM,
@@ -81,13 +82,13 @@ def evaluate(
     data
         As for `train`. The sentences of a table count once each, all their translations being right.
     split
-        Which part of --data to judge on.
+        Which part of --data to judge on; `all` judges every pair.
     source_file
         Instead of --data, with --target-file: sentences, one a line.
     target_file
         Their translations, line by line.
     source_language
-        As for `train`; where this and the next four are not named, they are those of --run.
+        As for `train`; where this and the next five are not named, they are those of --run.
     target_language
         As for `train`; its rules split the text into tokens. By default the end of --target-file's name, or `de`.
     reverse
@@ -95,6 +96,8 @@ def evaluate(
     validation_fraction
         As for `train`.
     seed
+        As for `train`.
+    encoding
         As for `train`.
     model
         A SavedModel, or a folder of versions of which the latest counts.
@@ -119,14 +122,15 @@ def evaluate(
         reverse=reverse,
         validation_fraction=validation_fraction,
         seed=seed,
+        encoding=encoding,
     )
     if source_file or target_file:
         if data or not (source_file and target_file):
             raise UserError("name either --data, or both --source-file and --target-file")
-        pairs, name, split_name = read_pairs(source_file, target_file), source_file, "file"
+        pairs, name, split_name = read_pairs(source_file, target_file, how["encoding"]), source_file, "file"
         language = target_language or _language_of(target_file) or how["target_language"]
     else:
-        pairs = load_pairs(data, [split], **how)[split]
+        pairs = load_judged(data, split, **how)
         language = how["target_language"]
         name, split_name = str(data), split
     if not source_file and (name == "sample" or pair_table.is_table(name)):
@@ -183,6 +187,7 @@ def _check_beam(beam_size: int) -> None:
 def translate(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     beam_size: int = DEFAULT_BEAM,
     n_best: int = 1,
     model: Path = SHIPPED,
@@ -197,6 +202,8 @@ def translate(
         The texts; without them the lines of --file or of standard input.
     file
         A text a line.
+    encoding
+        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     beam_size
         Translations under way at once; 1 is greedy.
     n_best
@@ -211,7 +218,7 @@ def translate(
     _check_beam(beam_size)
     if not 1 <= n_best <= beam_size:
         raise UserError(f"--n-best is {n_best}: expected 1 to --beam-size, which is {beam_size}")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     opened = TranslationModel(model, run or [])
     for number, (given, found) in enumerate(zip(inputs, opened.translate(inputs, beam_size), strict=True), start=1):
         if json:
@@ -230,6 +237,7 @@ def translate(
 def explain(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     plot: Path | None = None,
     html: Path | None = None,
     model: Path = SHIPPED,
@@ -244,6 +252,8 @@ def explain(
         The texts; without them the lines of --file or of standard input.
     file
         A text a line.
+    encoding
+        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     plot
         Draw the attention of the one text into this PNG file.
     html
@@ -258,7 +268,7 @@ def explain(
     for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
         if path is not None and path.suffix.lower() != suffix:
             raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
     opened = TranslationModel(model, run or [])

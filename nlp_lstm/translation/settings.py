@@ -28,6 +28,8 @@ class Settings:
     "Translate from the second column of a table into the first."
     validation_fraction: float = 0.05
     "Share of the pairs that chooses the best epoch, where the source has no validation part of its own."
+    encoding: str = ""
+    "Encoding of files without a byte order mark, such as `cp1252`; by default UTF-8."
     subwords: int = 4000
     "Number of subwords, with 256 for bytes: of both languages together, or of each."
     separate_subwords: bool = False

@@ -51,6 +51,7 @@ def train(
         reverse=settings.reverse,
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
+        encoding=settings.encoding,
     )
     files = {"source_file": source_file, "target_file": target_file}
     # All this before the folder is made, so that what cannot be trained on leaves no run behind.
@@ -59,7 +60,7 @@ def train(
     for split in ids:
         _batches(ids[split], settings, None)
     digests = {"subwords_sha256": vocabularies.digest(), DATA_FINGERPRINT: fingerprint_of_pairs(pairs.values())}
-    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests})
+    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
