@@ -1,0 +1,29 @@
+"""What the examples in docstrings need to run as tests: the four usual names, and a place to write in."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def doctest_namespace() -> dict[str, ModuleType]:
+    """The names that an example may use without importing them."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    return {"np": np, "keras": keras, "ops": keras.ops, "tf": tf}
+
+
+@pytest.fixture(autouse=True)
+def _examples_write_elsewhere(request: pytest.FixtureRequest, tmp_path_factory, monkeypatch) -> None:
+    """An example sees the project's files under their paths in it, but what it writes is not left there."""
+    if isinstance(request.node, pytest.DoctestItem):
+        folder = tmp_path_factory.mktemp("example")
+        for path in ROOT.iterdir():
+            if not path.name.startswith("."):
+                (folder / path.name).symlink_to(path)
+        monkeypatch.chdir(folder)
