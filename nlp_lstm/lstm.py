@@ -5,11 +5,13 @@ the layer takes the route of `nlp_lstm.lstm_tensorflow`, which does the same ari
 backend, or with other activations, it walks step by step. Tests hold all of them equal to a NumPy oracle.
 """
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
+from nlp_lstm.lstm_inputs import first_mask, mask_of_steps, pair_of_states, refuse_features, refuse_mask, refuse_state
 from nlp_lstm.lstm_regularizers import Gains, normalize, zoneout
 from nlp_lstm.lstm_stepwise import Drawn, walk
 
@@ -28,8 +30,11 @@ class Gates(NamedTuple):
 def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=ops.sigmoid, gains=None):
     r"""Take one step of a long short-term memory network.
 
-    >>> gates = lstm_step(x, h, c, W, U, b)
-    >>> h, c = gates.hidden, gates.cell
+    >>> x, W, U, b = np.ones((1, 3)), np.ones((3, 8)), np.ones((2, 8)), np.zeros(8)
+    >>> gates = lstm_step(x, np.zeros((1, 2)), np.zeros((1, 2)), W, U, b)
+    >>> h, c = gates.hidden, gates.cell  # go into the next step
+    >>> np.asarray(h).round(3)
+    array([[0.704, 0.704]])
 
     .. math::
 
@@ -74,20 +79,54 @@ def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=o
     return Gates(i, f, c_tilde, o, c, h)
 
 
+def _whole_units(units: Any) -> int:
+    try:
+        whole = 0 if isinstance(units, bool) or int(units) != units else int(units)
+    except (TypeError, ValueError, OverflowError):  # of None, of text, of an infinity
+        whole = 0
+    if whole <= 0:
+        raise ValueError(f"units must be a positive integer, got {units!r}")
+    return whole
+
+
+def _refuse_rate(name: str, rate: Any) -> None:
+    try:
+        fits = 0.0 <= rate <= 1.0
+    except TypeError:  # None, or text
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} must lie between 0 and 1, got {rate!r}")
+
+
+def _activation(given: Any) -> Any:
+    """An activation; the tanh and the sigmoid of `keras.ops` and TensorFlow as Keras's own, which the fast path knows.
+
+    By name, because TensorFlow may not be there to compare with.
+    """
+    activation = keras.activations.get(given)
+    library = (getattr(activation, "__module__", None) or "").partition(".")[0]
+    name = getattr(activation, "__name__", None)
+    if library in ("keras", "tensorflow") and name in ("tanh", "sigmoid"):
+        return getattr(keras.activations, name)
+    return activation
+
+
 @keras.saving.register_keras_serializable("nlp_lstm")
 class LSTMCell(keras.layers.Layer):
     """One step of an LSTM as a Keras layer, with the weights; arguments as of `keras.layers.LSTMCell`, and four more.
 
     >>> cell = LSTMCell(8)
-    >>> hidden, (hidden, cell_state) = cell(np.zeros((2, 3), "float32"), cell.get_initial_state(2))
-    >>> hidden.shape
-    TensorShape([2, 8])
+    >>> output, (hidden, cell_state) = cell(np.zeros((2, 3), "float32"), cell.get_initial_state(2))
+    >>> tuple(hidden.shape), tuple(cell_state.shape)
+    ((2, 8), (2, 8))
 
     The state is `(hidden, cell)`, each `(batch, units)`. Inside `LSTM` a dropout mask is drawn once a sequence
     (Gal and Ghahramani 2016) and shared by the four gates; in a bare `keras.layers.RNN`, which knows nothing of it,
     the cell draws a new one at each step.
 
-    The arguments that Keras's cell does not have:
+    `implementation` is taken as Keras's, and changes nothing: the four gates are always one product.
+
+    The arguments that Keras's cell does not have, by name only:
         recurrent_kernel_dropout: rate at which single weights of the recurrent kernel are dropped in training, the same
             ones in a whole batch of sequences: DropConnect (Wan et al. 2013) as in Merity, Keskar and Socher 2018.
         zoneout_hidden: rate at which features of the hidden state stay what they were, drawn anew for each step in
@@ -124,15 +163,16 @@ class LSTMCell(keras.layers.Layer):
         bias_constraint=None,
         dropout=0.0,
         recurrent_dropout=0.0,
+        seed=None,
+        *,
         recurrent_kernel_dropout=0.0,
         zoneout_hidden=0.0,
         zoneout_cell=0.0,
         layer_normalization=False,
-        seed=None,
+        implementation=2,
         **kwargs,
     ):
-        if isinstance(units, bool) or int(units) != units or units <= 0:
-            raise ValueError(f"units must be a positive integer, got {units!r}")
+        units = _whole_units(units)
         rates = {
             "dropout": dropout,
             "recurrent_dropout": recurrent_dropout,
@@ -141,12 +181,12 @@ class LSTMCell(keras.layers.Layer):
             "zoneout_cell": zoneout_cell,
         }
         for name, rate in rates.items():
-            if not 0.0 <= rate <= 1.0:
-                raise ValueError(f"{name} must lie between 0 and 1, got {rate!r}")
+            _refuse_rate(name, rate)
         super().__init__(**kwargs)
-        self.units = int(units)
-        self.activation = keras.activations.get(activation)
-        self.recurrent_activation = keras.activations.get(recurrent_activation)
+        self.implementation = implementation
+        self.units = units
+        self.activation = _activation(activation)
+        self.recurrent_activation = _activation(recurrent_activation)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
@@ -275,6 +315,14 @@ class LSTMCell(keras.layers.Layer):
         return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in self.state_size]
 
     def get_config(self):
+        # What Keras's cell does not know stands here only where it says something, so that Keras can read the rest.
+        beyond_keras = {
+            "recurrent_kernel_dropout": (self.recurrent_kernel_dropout, 0.0),
+            "zoneout_hidden": (self.zoneout_hidden, 0.0),
+            "zoneout_cell": (self.zoneout_cell, 0.0),
+            "layer_normalization": (self.layer_normalization, False),
+            "implementation": (self.implementation, 2),
+        }
         return {
             **super().get_config(),
             "units": self.units,
@@ -293,12 +341,13 @@ class LSTMCell(keras.layers.Layer):
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
-            "recurrent_kernel_dropout": self.recurrent_kernel_dropout,
-            "zoneout_hidden": self.zoneout_hidden,
-            "zoneout_cell": self.zoneout_cell,
-            "layer_normalization": self.layer_normalization,
             "seed": self.seed,
+            **{name: value for name, (value, default) in beyond_keras.items() if value != default},
         }
+
+
+def _of_the_cell(name: str) -> Any:
+    return property(attrgetter(f"cell.{name}"), doc=f"`{name}` of the layer's cell.")
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
@@ -306,35 +355,43 @@ class LSTM(keras.layers.RNN):
     """A long short-term memory layer whose gates can be looked at; arguments as of `keras.layers.LSTM`, and four more.
 
     >>> layer = LSTM(8, return_sequences=True)
-    >>> layer(np.zeros((2, 5, 3), "float32")).shape
-    TensorShape([2, 5, 8])
-    >>> layer.gates(np.zeros((2, 5, 3), "float32")).forget.shape
-    TensorShape([2, 5, 8])
+    >>> tuple(layer(np.zeros((2, 5, 3), "float32")).shape)
+    (2, 5, 8)
+    >>> tuple(layer.gates(np.zeros((2, 5, 3), "float32")).forget.shape)
+    (2, 5, 8)
 
     Weights, their names, shapes and gate order (i, f, c, o) are those of `keras.layers.LSTM`, so
-    `layer.set_weights(other.get_weights())` works in both directions. It differs from it in this:
+    `layer.set_weights(other.get_weights())` works in both directions, and so does `from_config(other.get_config())`,
+    as long as the four additions stand at their defaults. It differs from it in this:
 
     - A mask may have any form: padding on the right, on the left, inside, or a whole row. A masked step hands the
       state on and gives the hidden state it stands at; before a row's first step, and for a row that is all padding,
       that is the initial state (Keras gives zeros there).
     - A dropout mask is drawn once a sequence and shared by the four gates.
-    - `recurrent_kernel_dropout`, `zoneout_hidden`, `zoneout_cell` and `layer_normalization`: see `LSTMCell`.
+    - `recurrent_kernel_dropout`, `zoneout_hidden`, `zoneout_cell` and `layer_normalization`, by name only: see
+      `LSTMCell`. There, too, is why `implementation` changes nothing.
     - With a half-precision policy on TensorFlow the products over a whole sequence are taken in half precision and the
       recurrence in float32.
     - cuDNN is never used, so that a model trained on a GPU can be served on a CPU: `use_cudnn=True` is refused.
 
     Call arguments:
         sequences: `(batch, time, features)`.
-        initial_state: `[hidden, cell]`, each `(batch, units)`; zeros by default.
-        mask: boolean `(batch, time)`, true at the steps to take.
+        initial_state: `[hidden, cell]`, each `(batch, units)`; by default zeros, or with `stateful` where the last call
+            ended.
+        mask: `(batch, time)` or `(batch, time, 1)`, true or not zero at the steps to take. By default the one that
+            `sequences` carries, as from an `Embedding` with `mask_zero`, but, as in Keras, not where an `initial_state`
+            is given.
         training: whether dropout applies; it also lets XLA compile the loop, which an exported graph must not have.
+        return_gates: give what `gates` gives instead, without dropout and without moving on the state of a
+            `stateful` layer.
 
     Returns:
         `(batch, units)`, or `(batch, time, units)` with `return_sequences`; then the last hidden and cell state,
         each `(batch, units)`, with `return_state`.
 
     Raises:
-        ValueError: as `LSTMCell`, and for `use_cudnn=True`.
+        ValueError: as `LSTMCell`, for `use_cudnn=True`, and for a mask, a state or features that do not fit the
+            sequences or the layer. A length that is not known when a TensorFlow graph is made is compared when it runs.
     """
 
     def __init__(
@@ -356,10 +413,6 @@ class LSTM(keras.layers.RNN):
         bias_constraint=None,
         dropout=0.0,
         recurrent_dropout=0.0,
-        recurrent_kernel_dropout=0.0,
-        zoneout_hidden=0.0,
-        zoneout_cell=0.0,
-        layer_normalization=False,
         seed=None,
         return_sequences=False,
         return_state=False,
@@ -367,6 +420,12 @@ class LSTM(keras.layers.RNN):
         stateful=False,
         unroll=False,
         use_cudnn="auto",
+        *,
+        recurrent_kernel_dropout=0.0,
+        zoneout_hidden=0.0,
+        zoneout_cell=0.0,
+        layer_normalization=False,
+        implementation=2,
         **kwargs,
     ):
         if use_cudnn not in ("auto", False):
@@ -392,6 +451,7 @@ class LSTM(keras.layers.RNN):
             zoneout_hidden=zoneout_hidden,
             zoneout_cell=zoneout_cell,
             layer_normalization=layer_normalization,
+            implementation=implementation,
             seed=seed,
             dtype=kwargs.get("dtype"),
             trainable=kwargs.get("trainable", True),
@@ -409,19 +469,64 @@ class LSTM(keras.layers.RNN):
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.supports_masking = True  # Keras 3.16 changes what RNN sets here
+        self.use_cudnn = use_cudnn
 
-    @property
-    def units(self):
-        return self.cell.units
+    units = _of_the_cell("units")
+    activation = _of_the_cell("activation")
+    recurrent_activation = _of_the_cell("recurrent_activation")
+    use_bias = _of_the_cell("use_bias")
+    kernel_initializer = _of_the_cell("kernel_initializer")
+    recurrent_initializer = _of_the_cell("recurrent_initializer")
+    bias_initializer = _of_the_cell("bias_initializer")
+    unit_forget_bias = _of_the_cell("unit_forget_bias")
+    kernel_regularizer = _of_the_cell("kernel_regularizer")
+    recurrent_regularizer = _of_the_cell("recurrent_regularizer")
+    bias_regularizer = _of_the_cell("bias_regularizer")
+    kernel_constraint = _of_the_cell("kernel_constraint")
+    recurrent_constraint = _of_the_cell("recurrent_constraint")
+    bias_constraint = _of_the_cell("bias_constraint")
+    dropout = _of_the_cell("dropout")
+    recurrent_dropout = _of_the_cell("recurrent_dropout")
+    recurrent_kernel_dropout = _of_the_cell("recurrent_kernel_dropout")
+    zoneout_hidden = _of_the_cell("zoneout_hidden")
+    zoneout_cell = _of_the_cell("zoneout_cell")
+    layer_normalization = _of_the_cell("layer_normalization")
+    implementation = _of_the_cell("implementation")
 
-    def compute_mask(self, inputs, mask=None):
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        output_mask = mask if self.return_sequences else None
-        return [output_mask, None, None] if self.return_state else output_mask
+    def compute_output_spec(
+        self,
+        sequences: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool = False,
+        return_gates: bool = False,
+    ) -> Any:
+        """What a symbolic call gives; refuses what `call` does, as far as shapes are known."""
+        refuse_features(sequences.shape, self._features_built_for())
+        mask = first_mask(mask)
+        if mask is not None:
+            refuse_mask(ops.shape(mask), sequences.shape)
+        if initial_state is not None:
+            parts = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+            refuse_state([ops.shape(part) for part in parts], sequences.shape[0], self.units)
+        if return_gates:
+            shape = (*sequences.shape[:2], self.units)
+            return Gates(*(keras.KerasTensor(shape, dtype=self.compute_dtype) for _ in Gates._fields))
+        return super().compute_output_spec(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def call(self, sequences, initial_state=None, mask=None, training=False, return_gates=False):
+        refuse_features(sequences.shape, self._features_built_for())
+        mask = mask_of_steps(mask, sequences)
+        initial_state = pair_of_states(initial_state, sequences, self.units, self.compute_dtype)
+        if return_gates:
+            return self._look_inside(sequences, initial_state, mask)
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def _features_built_for(self) -> int | None:
+        return self.cell.kernel.shape[0] if self.cell.built else None
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Run the recurrence; `keras.layers.RNN.call` has prepared the state and puts the answer in shape."""
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        """Run the recurrence; `call` has prepared the mask and the state, and puts the answer in shape."""
         sequences = ops.cast(sequences, self.compute_dtype)
         batch, steps = ops.shape(sequences)[0], ops.shape(sequences)[1]
         drawn = Drawn(kept=self.cell.kept_shares((batch, steps, self.units), training))
@@ -437,9 +542,9 @@ class LSTM(keras.layers.RNN):
         outputs, h, c = self._hidden_sequence(sequences, initial_state, mask, drawn, bool(training))
         last_output = h
         if self.zero_output_for_mask and mask is not None:
-            shown = ops.cast(self._in_walking_order(mask), outputs.dtype)  # (B, T)
-            outputs = outputs * shown[..., None]
-            last_output = last_output * shown[:, -1:]
+            shown = self._in_walking_order(mask)  # (B, T)
+            outputs = ops.where(shown[..., None], outputs, ops.zeros_like(outputs))
+            last_output = ops.where(shown[:, -1:], last_output, ops.zeros_like(last_output))
         return last_output, outputs, [h, c]
 
     def _in_walking_order(self, sequences):
@@ -469,7 +574,7 @@ class LSTM(keras.layers.RNN):
         """What the fast path takes: time first, and in float32 what half precision would harm."""
         dtype = self.compute_dtype if self.compute_dtype == "float64" else "float32"
         if mask is not None:
-            mask = ops.transpose(self._in_walking_order(ops.cast(mask, "bool")))[..., None]  # (T, B, 1)
+            mask = ops.transpose(self._in_walking_order(mask))[..., None]  # (T, B, 1)
         by_time = ops.transpose(self._in_walking_order(sequences), (1, 0, 2))  # (T, B, D)
         state = [ops.cast(part, dtype) for part in initial_state]
         recurrent_dropout_mask, kernel_mask, kept = drawn
@@ -503,33 +608,57 @@ class LSTM(keras.layers.RNN):
         begun = ops.cumsum(ops.cast(self._in_walking_order(mask), "int32"), axis=1) > 0  # (B, T)
         return ops.where(begun[..., None], states, initial[:, None])
 
-    def gates(self, sequences, initial_state=None, mask=None):
+    def gates(self, sequences: Any, initial_state: Any = None, mask: Any = None) -> Gates:
         r"""Every gate and state at every step, without dropout.
 
+        >>> layer, x = LSTM(4, return_sequences=True), np.ones((2, 5, 3), "float32")
         >>> g = layer.gates(x)
-        >>> np.array_equal(g.output * ops.tanh(g.cell), layer(x))  # h_t = o_t ⊙ tanh(c_t), with return_sequences
+        >>> np.array_equal(g.output * ops.tanh(g.cell), layer(x))  # h_t = o_t ⊙ tanh(c_t)
         True
 
         With zoneout `cell` and `hidden` are the mixed states, and with layer normalisation the cell state is normalised
         in that equation.
 
         At a masked step nothing happens, and the gates say so: :math:`f_t = 1`, :math:`i_t = \tilde c_t = o_t = 0`,
-        while `cell` and `hidden` show the state that is handed on. With `go_backwards` time runs as the layer walks.
+        while `cell` and `hidden` show the state that is handed on; with `zero_output_for_mask` `hidden` shows zeros
+        there, as the layer's output does.
 
         Args:
-            sequences: `(batch, time, features)`.
-            initial_state: `[hidden, cell]`, each `(batch, units)`; zeros by default.
-            mask: boolean `(batch, time)`.
+            sequences: `(batch, time, features)`. If it, the state or the mask is symbolic, so is what is returned, for
+                a functional model to have among its outputs.
+            initial_state: and `mask`, as of a call of the layer. A `stateful` layer starts where its last call ended,
+                and stays there.
+            mask: `(batch, time)` or `(batch, time, 1)`.
 
         Returns:
-            `Gates`, each `(batch, time, units)`; `hidden` equals the layer's output with `return_sequences`.
+            `Gates`, each `(batch, time, units)`, where time runs as the layer walks: with `go_backwards`, from the last
+            step of `sequences` to the first. `hidden` is what the layer itself gives with `return_sequences`.
+
+        Raises:
+            ValueError: as a call of the layer.
         """
-        sequences = ops.cast(sequences, self.compute_dtype)
+        if any(isinstance(part, keras.KerasTensor) for part in keras.tree.flatten((sequences, initial_state, mask))):
+            return self(sequences, initial_state=initial_state, mask=mask, return_gates=True)
+        # Else not by way of a call, which would add the penalty of an activity regulariser to the layer's losses.
+        if mask is None and initial_state is None:
+            mask = getattr(sequences, "_keras_mask", None)
+        sequences = ops.cast(ops.convert_to_tensor(sequences), self.compute_dtype)
+        refuse_features(sequences.shape, self._features_built_for())
         if not self.built:
             self.build(sequences.shape)
+        mask = mask_of_steps(mask, sequences)
+        initial_state = pair_of_states(initial_state, sequences, self.units, self.compute_dtype)
+        return self._look_inside(sequences, initial_state, mask)
+
+    def _look_inside(self, sequences: Any, initial_state: Any, mask: Any) -> Gates:
+        sequences = ops.cast(sequences, self.compute_dtype)
+        if initial_state is None and self.stateful:
+            batch = self.states[0].shape[0]
+            if sequences.shape[0] not in (None, batch):
+                raise ValueError(f"this stateful layer was built for batches of {batch}, got {sequences.shape[0]}")
+            initial_state = [ops.cast(state, self.compute_dtype) for state in self.states]
         if initial_state is None:
             initial_state = self.cell.get_initial_state(ops.shape(sequences)[0])
-        initial_state = [ops.cast(state, self.compute_dtype) for state in initial_state]
         drawn = Drawn(kept=self.cell.kept_shares(None, training=False))
         if self._fast_path_applies():
             from nlp_lstm import lstm_tensorflow
@@ -543,9 +672,11 @@ class LSTM(keras.layers.RNN):
             h = self._with_initial_state_before_first_step(h, initial_state[0], mask)
             c = self._with_initial_state_before_first_step(c, initial_state[1], mask)
         if mask is not None:
-            taken = ops.cast(self._in_walking_order(mask), "bool")[..., None]  # (B, T, 1)
+            taken = self._in_walking_order(mask)[..., None]  # (B, T, 1)
             i, c_tilde, o = (ops.where(taken, gate, ops.zeros_like(gate)) for gate in (i, c_tilde, o))
             f = ops.where(taken, f, ops.ones_like(f))
+            if self.zero_output_for_mask:
+                h = ops.where(taken, h, ops.zeros_like(h))
         return Gates(i, f, c_tilde, o, c, h)
 
     def get_config(self):
@@ -558,6 +689,7 @@ class LSTM(keras.layers.RNN):
             **config,
             **cell_config,
             "activity_regularizer": keras.regularizers.serialize(self.activity_regularizer),
+            **({} if self.use_cudnn == "auto" else {"use_cudnn": self.use_cudnn}),
         }
 
     @classmethod

@@ -48,6 +48,13 @@ class _WalkingCell(keras.layers.Layer):
 def walk(cell, sequences, initial_state, mask, drawn, gates_too, *, go_backwards=False, unroll=False, dtype=None):
     """Run a cell over a sequence, one step after the other.
 
+    >>> from nlp_lstm.lstm import LSTMCell
+    >>> cell, x = LSTMCell(4), np.ones((2, 5, 3), "float32")
+    >>> cell.build((2, 3))
+    >>> outputs, h, c = walk(cell, x, cell.get_initial_state(2), None, Drawn(), gates_too=False)
+    >>> tuple(outputs.shape), np.array_equal(outputs[:, -1], h)
+    ((2, 5, 4), True)
+
     Args:
         cell: an `LSTMCell`.
         sequences: `(batch, time, features)`.

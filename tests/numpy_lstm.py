@@ -17,7 +17,7 @@ class Run(NamedTuple):
     last_shown: np.ndarray  # (B, U): what it gives without
     last_hidden: np.ndarray  # (B, U)
     last_cell: np.ndarray  # (B, U)
-    gates: dict[str, np.ndarray]  # each (B, T, U): the four gates, "cell" and "hidden"
+    gates: dict[str, np.ndarray]  # each (B, T, U): the four gates, "cell", and as "hidden" what is shown
 
 
 def sigmoid(z):
@@ -98,9 +98,9 @@ def lstm(
                 h, c = new_h, new_c
             else:
                 gate = {"input": 0.0, "forget": 1.0, "candidate": 0.0, "output": 0.0}
-            for name, value in {**gate, "cell": c, "hidden": h}.items():
-                gates[name][row, walked] = value
             shown[row, walked] = h if taken or not zero_output_for_mask else 0.0
+            for name, value in {**gate, "cell": c, "hidden": shown[row, walked]}.items():
+                gates[name][row, walked] = value
         last_hidden[row], last_cell[row] = h, c
     last_shown = shown[:, -1] if steps else last_hidden
     return Run(shown, last_shown, last_hidden, last_cell, gates)

@@ -55,7 +55,7 @@ def test_the_layer_alone_imports_nothing_else_of_the_suite():
     )
     root = Path(nlp_lstm.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    layer = ["nlp_lstm.lstm", "nlp_lstm.lstm_regularizers", "nlp_lstm.lstm_stepwise"]
+    layer = ["nlp_lstm.lstm", "nlp_lstm.lstm_inputs", "nlp_lstm.lstm_regularizers", "nlp_lstm.lstm_stepwise"]
     assert done.stdout.strip().splitlines()[-1] == str(["nlp_lstm", "nlp_lstm.former_names", *layer])
 
 

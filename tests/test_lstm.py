@@ -1,6 +1,7 @@
 """The layer and its cell, against the oracle in NumPy and against `keras.layers.LSTM`, on random weights."""
 
 import importlib.util
+import inspect
 import itertools
 import os
 import subprocess
@@ -15,7 +16,7 @@ from keras import ops
 from keras.src.testing import TestCase
 from numpy_lstm import MASKS, assert_all_near, assert_near, draw_gains, draw_problem
 
-from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
+from nlp_lstm.lstm import LSTM, Gates, LSTMCell, lstm_step
 from nlp_lstm.lstm_regularizers import Gains
 
 BATCH, STEPS, FEATURES, UNITS = 4, 5, 3, 2
@@ -38,8 +39,15 @@ ADDITIONS = {  # to the layer of Keras
 @pytest.fixture(params=["fast", "plain"])
 def path(request, monkeypatch):
     """Run the test on the fast path of TensorFlow and on the stepwise one."""
-    if request.param == "plain":
-        monkeypatch.setattr(LSTM, "_fast_path_applies", lambda self: False)
+    applies = LSTM._fast_path_applies
+
+    def fast(self):
+        assert applies(self), "this test would try the plain walk twice"
+        return True
+
+    if request.param == "fast" and keras.config.backend() != "tensorflow":
+        pytest.skip("the fast path is TensorFlow's")
+    monkeypatch.setattr(LSTM, "_fast_path_applies", fast if request.param == "fast" else lambda self: False)
     return request.param
 
 
@@ -400,7 +408,7 @@ def test_cell_with_additions_in_bare_rnn(added):
     for mask in (None, MASKS["right"]):
         assert_near(rnn(p.x, mask=mask), built(LSTM, p, return_sequences=True, **options)(p.x, mask=mask), 1e-5)
     changed = np.abs(rnn(p.x, training=True) - rnn(p.x)).max()
-    assert changed > 1e-3 or added == "layer normalization"
+    assert (changed > 1e-3) == (added != "layer normalization")
 
 
 def test_cell_in_training_equals_oracle_with_what_it_drew(drawn):
@@ -585,6 +593,87 @@ def test_gates_with_additions_recompose_to_the_output_of_the_layer(go_backwards,
     assert_near(gates.hidden, 0.3 * previous_h + 0.7 * new_h, 1e-10)
 
 
+EMBEDDED = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8], [0, 0, 0, 0, 0], [1, 0, 2, 0, 3]])
+
+
+@pytest.mark.parametrize("zero_output_for_mask", [False, True])
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_gates_see_the_mask_that_the_tensor_carries(go_backwards, zero_output_for_mask, path):
+    options = {"go_backwards": go_backwards, "zero_output_for_mask": zero_output_for_mask}
+    embedding, layer = (
+        keras.layers.Embedding(9, FEATURES, mask_zero=True),
+        built(LSTM, return_sequences=True, **options),
+    )
+    x = embedding(EMBEDDED)
+    expected = numpy_lstm.lstm(np.asarray(x), *draw_problem().weights, mask=EMBEDDED != 0, **options)
+    for name, value in layer.gates(x)._asdict().items():
+        assert_near(value, expected.gates[name], 1e-5)
+    np.testing.assert_array_equal(layer.gates(x).hidden, layer(x))
+    # A mask that is given comes before the one that is carried, and with an initial state Keras uses none of its own.
+    given = numpy_lstm.lstm(np.asarray(x), *draw_problem().weights, mask=MASKS["left"], **options)
+    assert_near(layer.gates(x, mask=MASKS["left"]).hidden, given.shown, 1e-5)
+    state = draw_problem(34).state
+    np.testing.assert_array_equal(layer.gates(x, state).hidden, layer(x, initial_state=state))
+
+
+def test_gates_begin_where_a_stateful_layer_stands_and_leave_it_there(path):
+    p = draw_problem(35)
+    layer = built(LSTM, p, stateful=True, return_sequences=True, return_state=True, dtype="float64")
+    _, h, c = layer(p.x)
+    assert np.abs(h).max() > 1e-2
+    expected = numpy_lstm.lstm(p.x, *p.weights, [h, c], MASKS["any"]).gates
+    for gates in (layer.gates(p.x, mask=MASKS["any"]), layer(p.x, mask=MASKS["any"], return_gates=True)):
+        for name, value in gates._asdict().items():
+            assert_near(value, expected[name], 1e-10)
+        assert_all_near(layer.states, [h, c], 0)
+    assert_near(layer.gates(p.x, p.state).hidden, numpy_lstm.lstm(p.x, *p.weights, p.state).shown, 1e-10)
+    with pytest.raises(ValueError, match="was built for batches of 4, got 3"):
+        layer.gates(p.x[:3])
+    np.testing.assert_array_equal(layer.gates(p.x, mask=MASKS["any"]).hidden, layer(p.x, mask=MASKS["any"])[0])
+
+
+def test_gates_leave_no_penalty_behind():
+    p = draw_problem(36)
+    layer = built(LSTM, p, activity_regularizer=keras.regularizers.L2(0.1))
+    layer.gates(p.x)
+    assert layer.losses == []
+    layer(p.x)
+    assert len(layer.losses) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"go_backwards": True, "zero_output_for_mask": True}], ids=str)
+def test_gates_of_symbolic_input_are_those_of_its_values(options, path, tmp_path):
+    """In a functional model, in its copy and in the one that is loaded from its file."""
+    ids = keras.Input((None,), dtype="int32")
+    layer = LSTM(UNITS, return_sequences=True, dropout=0.5, **options)
+    embedded = keras.layers.Embedding(9, FEATURES, mask_zero=True)(ids)
+    gates = layer.gates(embedded)
+    assert type(gates) is Gates
+    assert all(type(gate) is keras.KerasTensor and gate.shape == (None, None, UNITS) for gate in gates)
+    model = keras.Model(ids, [layer(embedded), *gates])
+    model.set_weights([np.random.default_rng(37).normal(size=w.shape) for w in model.weights])
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    weights = model.get_weights()
+    run = numpy_lstm.lstm(weights[0][EMBEDDED], *weights[1:], mask=EMBEDDED != 0, **options)
+    for found in (model, copy, keras.models.load_model(tmp_path / "model.keras")):
+        assert len(found.weights) == 4
+        shown, *values = found(EMBEDDED, training=False)
+        assert_near(shown, run.shown, 1e-5)
+        for name, value in zip(gates._fields, values, strict=True):
+            assert_near(value, run.gates[name], 1e-5)
+
+
+def test_symbolic_state_makes_gates_symbolic():
+    p = draw_problem(38)
+    layer = built(LSTM, p)
+    inputs = [keras.Input(shape) for shape in ((STEPS, FEATURES), (UNITS,), (UNITS,))]
+    model = keras.Model(inputs, layer.gates(inputs[0], inputs[1:], mask=keras.ops.any(inputs[0] > -9, axis=-1)).cell)
+    found = model([a.astype("float32") for a in (p.x, *p.state)])
+    assert_near(found, numpy_lstm.lstm(p.x, *p.weights, p.state).gates["cell"], 1e-5)
+
+
 def test_fresh_layer_normalization_has_unit_gains_and_no_shift():
     layer = LSTM(3, layer_normalization=True)
     layer.build((None, None, 4))
@@ -629,7 +718,7 @@ def test_config_round_trip_loses_nothing():
     options = {
         "activation": "softsign",
         "recurrent_activation": "hard_sigmoid",
-        "use_bias": True,
+        "use_bias": False,
         "kernel_initializer": keras.initializers.RandomUniform(-1, 1, seed=1),
         "recurrent_initializer": keras.initializers.RandomUniform(-2, 2, seed=2),
         "bias_initializer": keras.initializers.RandomUniform(-3, 3, seed=3),
@@ -646,6 +735,7 @@ def test_config_round_trip_loses_nothing():
         "zoneout_hidden": 0.4,
         "zoneout_cell": 0.5,
         "layer_normalization": True,
+        "implementation": 1,
         "seed": 4,
         "name": "named",
         "dtype": "mixed_bfloat16",
@@ -659,22 +749,166 @@ def test_config_round_trip_loses_nothing():
         "stateful": True,
         "unroll": True,
         "zero_output_for_mask": True,
+        "use_cudnn": False,
     }
     for layer_class, all_options in ((LSTMCell, options), (LSTM, options | of_the_layer)):
         config = layer_class(7, **all_options).get_config()
         assert config["units"] == 7
         default = layer_class(7).get_config()
         for name in all_options:
-            assert config[name] != default[name] or name == "use_bias", f"{name} is not in the configuration"
+            assert config[name] != default.get(name), f"{name} is not in the configuration"
         assert layer_class.from_config(config).get_config() == config
         copy = keras.saving.deserialize_keras_object(
             keras.saving.serialize_keras_object(layer_class.from_config(config))
         )
         assert type(copy) is layer_class
         assert copy.get_config() == config
-        assert layer_class(7, use_bias=False).get_config()["use_bias"] is False
-    known_to_keras = set(keras.layers.LSTM(7).get_config()) - {"use_cudnn"}
-    assert known_to_keras <= set(LSTM(7).get_config())
+        of_the_class = inspect.signature(layer_class).parameters
+        assert set(of_the_class) - {"kwargs"} <= {"units", *all_options}, "an argument is not tried here"
+
+
+@pytest.mark.parametrize("name", ["LSTM", "LSTMCell"])
+def test_arguments_of_keras_mean_the_same_by_name_and_by_position(name):
+    ours, theirs = (inspect.signature(library).parameters for library in (globals()[name], getattr(keras.layers, name)))
+
+    def positional(parameters):
+        return [(p.name, p.default) for p in parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+
+    assert positional(ours) == positional(theirs)
+    added = {p.name for p in ours.values() if p.kind == p.KEYWORD_ONLY}
+    assert added == {*ADDED_DEFAULTS, "implementation"}
+    call, call_of_keras = (
+        list(inspect.signature(library.call).parameters) for library in (globals()[name], getattr(keras.layers, name))
+    )
+    assert call[: len(call_of_keras)] == call_of_keras
+
+
+# Keras's cell keeps its dropout masks between steps; ours hands them through the walk.
+OF_KEEPING_MASKS = {
+    "dropout_mask_count",
+    "get_dropout_mask",
+    "get_recurrent_dropout_mask",
+    "reset_dropout_mask",
+    "reset_recurrent_dropout_mask",
+}
+ADDED_DEFAULTS = {
+    "recurrent_kernel_dropout": 0.0,
+    "zoneout_hidden": 0.0,
+    "zoneout_cell": 0.0,
+    "layer_normalization": False,
+}
+OF_KERAS = {  # one of every kind, none the default
+    "activation": "softsign",
+    "recurrent_activation": "hard_sigmoid",
+    "use_bias": True,
+    "kernel_initializer": "he_normal",
+    "recurrent_initializer": "glorot_normal",
+    "bias_initializer": "ones",
+    "unit_forget_bias": False,
+    "kernel_regularizer": "l1",
+    "recurrent_regularizer": "l2",
+    "bias_regularizer": "l1",
+    "kernel_constraint": "non_neg",
+    "recurrent_constraint": "max_norm",
+    "bias_constraint": "unit_norm",
+    "dropout": 0.1,
+    "recurrent_dropout": 0.2,
+    "seed": 3,
+    "implementation": 1,
+}
+OF_KERAS_LAYER = {
+    "activity_regularizer": "l2",
+    "return_sequences": True,
+    "return_state": True,
+    "go_backwards": True,
+    "stateful": True,
+    "unroll": True,
+    "use_cudnn": False,
+}
+
+
+@pytest.mark.parametrize("options", [{}, OF_KERAS], ids=["defaults", "all"])
+@pytest.mark.parametrize("name", ["LSTM", "LSTMCell"])
+def test_attributes_of_keras_are_there_with_its_values(name, options):
+    options = options | OF_KERAS_LAYER if options and name == "LSTM" else options
+    layers = [library(7, **options) for library in (globals()[name], getattr(keras.layers, name))]
+    for layer in layers:
+        layer.build((4, 5, 3) if name == "LSTM" else (4, 3))
+    ours, theirs = layers
+    names = {attribute for attribute in dir(theirs) if not attribute.startswith("_")} - OF_KEEPING_MASKS
+    missing = names - set(dir(ours))
+    assert not missing
+    arguments = set(inspect.signature(getattr(keras.layers, name)).parameters) - {"kwargs"}
+    compared = arguments & names
+    assert arguments - compared <= {"seed"}  # Keras's layer leaves it to its cell
+    compared |= {"state_size", "output_size", "implementation"} & names
+    for attribute in compared:
+        found, expected = getattr(ours, attribute), getattr(theirs, attribute)
+        if hasattr(expected, "get_config"):
+            assert type(found) is type(expected), attribute
+            found, expected = found.get_config(), expected.get_config()
+        assert found == expected, attribute
+
+
+@pytest.mark.parametrize("options", [{}, OF_KERAS], ids=["defaults", "all"])
+@pytest.mark.parametrize("name", ["LSTM", "LSTMCell"])
+def test_configuration_is_read_both_ways(name, options):
+    options = {key: value for key, value in options.items() if key != "implementation"}  # Keras does not write it
+    if options and name == "LSTM":
+        options |= {key: value for key, value in OF_KERAS_LAYER.items() if key != "use_cudnn"}
+    ours, theirs = globals()[name], getattr(keras.layers, name)
+    configs = [library(7, name="named", **options).get_config() for library in (ours, theirs)]
+    assert configs[0] == configs[1]
+    for library in (ours, theirs):
+        for config in configs:
+            assert library.from_config(config).get_config() == config
+    # As it was written when the additions always stood there.
+    assert ours.from_config(configs[0] | ADDED_DEFAULTS).get_config() == configs[0]
+
+
+def test_bidirectional_and_copies_keep_every_argument():
+    options = {**OF_KERAS, **ADDITIONS["all"], "use_cudnn": False, "zero_output_for_mask": True}
+    wrapped = keras.layers.Bidirectional(LSTM(3, return_sequences=True, **options))
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), wrapped])
+    for both in (wrapped, keras.models.clone_model(model).layers[0]):
+        expected = LSTM(3, return_sequences=True, **options).get_config() | {"name": None}
+        assert {name for name, value in expected.items() if value != LSTM(3).get_config().get(name)} >= set(options) - {
+            "use_bias"
+        }
+        for layer, backwards in ((both.forward_layer, False), (both.backward_layer, True)):
+            assert layer.get_config() | {"name": None} == expected | {"go_backwards": backwards}
+
+
+def tanh_and_sigmoid_of(library):
+    if library == "TensorFlow":
+        import tensorflow as tf
+
+        return tf.tanh, tf.sigmoid
+    return {
+        "names": ("tanh", "sigmoid"),
+        "activations": (keras.activations.tanh, keras.activations.sigmoid),
+        "ops": (ops.tanh, ops.sigmoid),
+    }[library]
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the fast path is TensorFlow's")
+@pytest.mark.parametrize("library", ["names", "activations", "ops", "TensorFlow"])
+def test_every_tanh_and_sigmoid_take_the_fast_path(library):
+    activation, recurrent_activation = tanh_and_sigmoid_of(library)
+    layer = LSTM(UNITS, activation=activation, recurrent_activation=recurrent_activation)
+    assert layer._fast_path_applies()
+    assert layer.get_config()["activation"] == "tanh"
+    assert layer.get_config()["recurrent_activation"] == "sigmoid"
+    assert not LSTM(UNITS, activation=recurrent_activation, recurrent_activation=activation)._fast_path_applies()
+
+
+def test_own_function_called_tanh_is_not_mistaken():
+    def tanh(x):
+        return 2 * x
+
+    layer = built(LSTM, draw_problem(39), activation=tanh)
+    assert not layer._fast_path_applies()
+    assert np.abs(layer(draw_problem(39).x) - built(LSTM, draw_problem(39))(draw_problem(39).x)).max() > 1e-2
 
 
 def test_saved_model_file_gives_the_same_answers(tmp_path):
@@ -767,6 +1001,13 @@ def test_fit_lowers_the_loss():
         ({"units": -1}, "units must be a positive integer, got -1"),
         ({"units": True}, "units must be a positive integer, got True"),
         ({"units": 2.5}, "units must be a positive integer, got 2.5"),
+        ({"units": None}, "units must be a positive integer, got None"),
+        ({"units": "4"}, "units must be a positive integer, got '4'"),
+        ({"units": float("inf")}, "units must be a positive integer, got inf"),
+        ({"units": float("nan")}, "units must be a positive integer, got nan"),
+        ({"units": [4]}, r"units must be a positive integer, got \[4\]"),
+        ({"dropout": None}, "dropout must lie between 0 and 1, got None"),
+        ({"zoneout_cell": "0.1"}, "zoneout_cell must lie between 0 and 1, got '0.1'"),
         ({"dropout": 1.5}, "dropout must lie between 0 and 1, got 1.5"),
         ({"dropout": -0.1}, "dropout must lie between 0 and 1, got -0.1"),
         ({"recurrent_dropout": 1.5}, "recurrent_dropout must lie between 0 and 1, got 1.5"),
@@ -785,6 +1026,12 @@ def test_cudnn_is_refused():
     with pytest.raises(ValueError, match="use_cudnn must be 'auto' or False .*, got True"):
         LSTM(2, use_cudnn=True)
     LSTM(2, use_cudnn=False)
+
+
+def test_units_may_be_any_whole_number():
+    for units in (np.int64(4), 4.0):
+        assert type(LSTM(units).units) is int
+        assert LSTM(units).units == 4
 
 
 # Other backends

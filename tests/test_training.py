@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_lstm import training
+from nlp_lstm import run_folder, training
 from nlp_lstm.char_lm.settings import Settings as CharLmSettings
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder, as_started
@@ -66,7 +66,7 @@ class Follower:
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Most of the time of so small a stage goes into its plots."""
-    monkeypatch.setattr(training, "draw_curves", lambda run: None)
+    monkeypatch.setattr(training, "draw_curves", lambda rows, path: None)
     monkeypatch.setattr(training, "write_events", lambda run, row: None)
 
 
@@ -272,11 +272,12 @@ class TestGoingOn:
             allowed -= 1
             return real(target)
 
-        def curves(run):
-            with training.atomic_path(run.path / "curves.png") as path:
+        def curves(rows, target):
+            with training.atomic_path(target) as path:
                 path.write_bytes(b"")
 
-        monkeypatch.setattr(training, "atomic_path", stopping)
+        for module in (training, run_folder):
+            monkeypatch.setattr(module, "atomic_path", stopping)
         monkeypatch.setattr(training, "draw_curves", curves)
         # An epoch writes its best weights, if they are, metrics, checkpoint and curves.
         for allowed_here, done in ((1, 0), (2, 0), (3, 1)):

@@ -16,7 +16,7 @@ from nlp_lstm.datasets.reviews import load_reviews
 TABLE = Path(nlp_lstm.datasets.__file__).parent / "sample_reviews.tsv"
 PRINT_DIGEST = """
 import hashlib, sys
-from nlp_lstm.datasets import load
+from nlp_lstm.datasets.reviews import load_reviews
 print(hashlib.sha256(repr(load_reviews("sample", ["train", "validation", "test"])).encode()).hexdigest())
 assert "tensorflow" not in sys.modules and "tensorflow_datasets" not in sys.modules
 """

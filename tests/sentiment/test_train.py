@@ -109,8 +109,9 @@ def test_the_classifier_starts_from_the_pretrained_embedding(monkeypatch, tmp_pa
 
 SCRIPT = """
 import dataclasses, json, sys
-from nlp_lstm.sentiment import Settings, train
-from nlp_lstm.training import RunFolder
+from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.sentiment.settings import Settings
+from nlp_lstm.sentiment.train import train
 train("sample", RunFolder(sys.argv[1]), Settings(**json.loads(sys.argv[2])))
 """
 

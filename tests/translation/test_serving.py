@@ -214,7 +214,7 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(
     app = exported_translation("shared")
     requests = test_saved_model.batches(app, difficult_texts)
     (tmp_path / "batches").write_bytes(pickle.dumps(requests))
-    script = Path(__file__).with_name("saved_model_in_fresh_process.py")
+    script = Path(__file__).parents[1] / "saved_model_in_fresh_process.py"
     process = subprocess.run(
         # The folder of the script is no place to import from.
         [sys.executable, "-P", script, app.version, tmp_path / "batches", tmp_path / "answers"],
