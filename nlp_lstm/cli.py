@@ -11,6 +11,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
+from nlp_lstm.datasets.encodings import STANDARD_INPUT, decode, plain_line_ends
 from nlp_lstm.errors import UserError
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
@@ -61,36 +62,38 @@ def run(app: App, arguments: list[str] | None = None) -> int:
     return 0
 
 
-def texts_from(arguments: tuple[str, ...], file: Path | None) -> list[bytes]:
+def texts_from(arguments: tuple[str, ...], file: Path | None, encoding: str = "") -> list[bytes]:
     """The texts to work on: the arguments, the lines of a file, or those of standard input.
 
-    They stay bytes, since the model mends what is not UTF-8.
+    Arguments stay the bytes they are, since the model mends what is not UTF-8. A file is decoded
+    (`nlp_lstm.datasets.encodings`) and given as UTF-8.
 
     Raises:
-        UserError: for both arguments and a file, no text at all, or a file that cannot be read.
+        UserError: for both arguments and a file or encoding, no text at all, or a file that cannot be read.
     """
     if arguments and file:
         raise UserError("give texts as arguments or a --file, not both")
+    if arguments and encoding:
+        raise UserError("--encoding is that of a --file or of standard input: leave it out, or name a --file")
     if arguments:
         return [os.fsencode(argument) for argument in arguments]
     if file is None:
         if sys.stdin is None or sys.stdin.isatty():
             raise UserError("no text: give it as an argument, name a --file, or pipe lines in")
-        content = sys.stdin.buffer.read()
+        name, content = STANDARD_INPUT, sys.stdin.buffer.read()
     else:
         try:
-            content = file.read_bytes()
+            name, content = str(file), file.read_bytes()
         except OSError as error:
             raise UserError(f"cannot read --file '{file}': {error.strerror}") from None
-    lines = [line.removesuffix(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
-    if lines[-1] == b"":
-        lines.pop()
+    text = plain_line_ends(decode(content, name, encoding)).encode("utf-8")
+    lines = text.removesuffix(b"\n").split(b"\n") if text else []
     if not lines:
         raise UserError("no text: " + (f"'{file}' is empty" if file else "standard input is empty"))
     return lines
 
 
-def text_from(arguments: tuple[str, ...], file: Path | None) -> bytes:
+def text_from(arguments: tuple[str, ...], file: Path | None, encoding: str = "") -> bytes:
     """The one text to work on, with its line breaks: the argument, a file, or standard input.
 
     A newline at the very end of a file, or of standard input, is not part of it.
@@ -100,7 +103,7 @@ def text_from(arguments: tuple[str, ...], file: Path | None) -> bytes:
     """
     if len(arguments) > 1:
         raise UserError(f"this takes one text, got {len(arguments)}: put quotation marks round it")
-    return b"\n".join(texts_from(arguments, file))
+    return b"\n".join(texts_from(arguments, file, encoding))
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -4,10 +4,15 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path, told_if_unwritable
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SettingsKind = TypeVar("SettingsKind", bound="DataclassInstance")
 
 
 class RunFolder:
@@ -23,8 +28,13 @@ class RunFolder:
     def best_weights(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}-best.weights.h5"
 
-    def start(self, config: dict[str, Any]) -> None:
-        """Make the folder and keep the settings; refuse a folder that holds a run with others."""
+    def start(self, config: dict[str, Any], defaults: Any = None) -> None:
+        """Make the folder and keep the settings; refuse a folder that holds a run with others.
+
+        Args:
+            config: the settings, and what else tells runs apart.
+            defaults: the app's settings, a dataclass instance: what a run had that was started before a setting came.
+        """
         try:
             if not self.config_path.exists():
                 # Hidden names are what a kill left of a start before this one.
@@ -38,7 +48,7 @@ class RunFolder:
             raise UserError(
                 f"cannot write the run folder '{self.path}' ({error.strerror}): name another with --run"
             ) from None
-        found = self.config()
+        found = with_defaults(self.config(), defaults) if defaults is not None else self.config()
         changed = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
         if changed:
             raise UserError(
@@ -101,6 +111,29 @@ def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[di
         ) from None
 
 
+def with_defaults(config: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """The settings of a run, with the defaults of those that came after it was started.
+
+    >>> with_defaults({"task": "sentiment", "seed": 7}, Settings())["encoding"]
+    ''
+
+    Args:
+        config: the settings the run was started with.
+        defaults: the app's settings, a dataclass instance.
+    """
+    return {**dataclasses.asdict(defaults), **config}
+
+
+def settings_of(config: dict[str, Any], kind: type[SettingsKind]) -> SettingsKind:
+    """The settings of a run, as the app's dataclass.
+
+    >>> settings_of({"task": "sentiment", "seed": 7}, Settings).seed
+    7
+    """
+    known = with_defaults(config, kind())
+    return kind(**{field.name: known[field.name] for field in dataclasses.fields(kind)})
+
+
 def as_started(run: Path | None, defaults: Any, **given: Any) -> dict[str, Any]:
     """Settings of a verb that looks at a run: as given, else as the run was started with, else the defaults.
 
@@ -117,5 +150,5 @@ def as_started(run: Path | None, defaults: Any, **given: Any) -> dict[str, Any]:
     Raises:
         UserError: if the folder holds no run.
     """
-    config = {**dataclasses.asdict(defaults), **(RunFolder(run).config() if run else {})}
+    config = with_defaults(RunFolder(run).config() if run else {}, defaults)
     return {name: config[name] if value is None else value for name, value in given.items()}

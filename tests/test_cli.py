@@ -12,6 +12,8 @@ from cyclopts import App
 from nlp_lstm import cli
 from nlp_lstm.errors import UserError
 
+UNICODE = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+
 app = App(name="shop", help="A shop.", version_flags=[])
 
 
@@ -125,7 +127,9 @@ class TestTextsFrom:
             (b"\xef\xbb\xbfa\nb\n", [b"a", b"b"]),
             (b"a\n\xef\xbb\xbfb\n", [b"a", b"\xef\xbb\xbfb"]),  # there it is no byte order mark
             (b"a\x00b\x0bc\x0cd\x1ce\xc2\x85f\xe2\x80\xa8g\rh\n", [b"a\x00b\x0bc\x0cd\x1ce\xc2\x85f\xe2\x80\xa8g\rh"]),
-            (b"\xff\xfe\n\x80", [b"\xff\xfe", b"\x80"]),
+            (b"\xfe\n\x80", ["\ufffd".encode(), "\ufffd".encode()]),
+            (b"a\rb\r", [b"a", b"b"]),
+            *(("\ufeffé\nb\r\n\ufeff\n".encode(name), ["é".encode(), b"b", b"\xef\xbb\xbf"]) for name in UNICODE),
             (b"x" * 2**20, [b"x" * 2**20]),
         ],
     )
@@ -138,7 +142,24 @@ class TestTextsFrom:
             monkeypatch.setattr(sys, "stdin", stdin_of(content))
             assert cli.texts_from((), None) == texts
 
-    @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
+    def test_encoding(self, tmp_path, monkeypatch, capsys):
+        path = tmp_path / "texts.txt"
+        path.write_bytes("„é …“\r\nß".encode("cp1252"))
+        assert cli.texts_from((), path, "cp1252") == ["„é …“".encode(), "ß".encode()]
+        assert capsys.readouterr().err == ""
+        cli.texts_from((), path)
+        assert "texts.txt' line 1: here is the first of 5 characters" in capsys.readouterr().err
+        monkeypatch.setattr(sys, "stdin", stdin_of(path.read_bytes()))
+        assert cli.text_from((), None) == "\ufffd\ufffd \ufffd\ufffd\n\ufffd".encode()
+        err = capsys.readouterr().err
+        assert err.startswith("standard input line 1: ") and "--encoding cp1252" in err
+        with pytest.raises(UserError, match="--encoding is that of a --file"):
+            cli.texts_from(("a",), None, "cp1252")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n\0")
+        with pytest.raises(UserError, match="is an image, not a text"):
+            cli.texts_from((), path)
+
+    @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\0\0\xfe\xff"])
     def test_nothing(self, tmp_path, monkeypatch, content):
         path = tmp_path / "texts.txt"
         path.write_bytes(content)
@@ -180,7 +201,8 @@ class TestTextFrom:
             (b"a\n\nb", b"a\n\nb"),
             (b"a\nb\n", b"a\nb"),
             (b"\xef\xbb\xbfa\r\n b \r\n", b"a\n b "),
-            (b"a\x0bb\xff\x00", b"a\x0bb\xff\x00"),
+            (b"a\x0bb\xff\x00", "a\x0bb\ufffd\x00".encode()),
+            ("\ufeffe\u0301\r\n😀".encode("utf-16-be"), "e\u0301\n😀".encode()),
             (b"\n", b""),
         ],
     )

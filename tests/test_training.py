@@ -14,7 +14,7 @@ import tensorflow as tf
 from nlp_lstm import run_folder, training
 from nlp_lstm.char_lm.settings import Settings as CharLmSettings
 from nlp_lstm.errors import UserError
-from nlp_lstm.run_folder import RunFolder, as_started
+from nlp_lstm.run_folder import RunFolder, as_started, settings_of
 from nlp_lstm.training import Stage, adam, mean_of_outputs, reseed, train_stage
 
 TIMES = ("seconds", "cpu_seconds")
@@ -690,6 +690,20 @@ class TestFigures:
         np.testing.assert_allclose([row["again"] for row in rows], [row["val_loss"] for row in rows], rtol=1e-4)
         trained = [task.validation_loss(weights) for weights in task.recording.weights[3::4]]
         assert np.abs(np.subtract([row["again"] for row in rows], trained)).min() > 1e-3
+
+
+def test_a_run_from_before_a_setting_has_its_default(tmp_path):
+    defaults = CharLmSettings()
+    new = dataclasses.asdict(CharLmSettings(units=7))
+    old = {name: value for name, value in new.items() if name != "encoding"}
+    run = RunFolder(tmp_path / "run")
+    run.start({"task": "char_lm", **old})
+    run.start({"task": "char_lm", **new}, defaults)
+    assert "encoding" not in run.config()
+    assert settings_of(run.config(), CharLmSettings) == CharLmSettings(units=7)
+    assert as_started(run.path, defaults, encoding=None, units=None) == {"encoding": "", "units": 7}
+    with pytest.raises(UserError, match=r"other settings \(encoding\)"):
+        run.start({"task": "char_lm", **new, "encoding": "cp1252"}, defaults)
 
 
 def test_a_verb_takes_what_was_given_then_what_the_run_has_then_the_default(tmp_path):

@@ -1,10 +1,8 @@
 """A character language model as its settings describe it, and that of a finished run."""
 
-import dataclasses
-
 from nlp_lstm.char_lm.settings import TASK, Settings
 from nlp_lstm.models.language_model import LanguageModel
-from nlp_lstm.run_folder import RunFolder, load_finished
+from nlp_lstm.run_folder import RunFolder, load_finished, settings_of
 from nlp_lstm.text.symbols import Symbols
 
 
@@ -38,7 +36,7 @@ def load_run(run: RunFolder) -> tuple[LanguageModel, Symbols, Settings]:
     """
 
     def load(config):
-        settings = Settings(**{field.name: config[field.name] for field in dataclasses.fields(Settings)})
+        settings = settings_of(config, Settings)
         symbols = Symbols.load(run.path / "symbols.json")
         model = build_model(settings, len(symbols))
         model.load_weights(run.model_weights)

@@ -54,11 +54,12 @@ def train(
 def evaluate(
     *,
     data: str,
-    split: Literal["train", "validation", "test"] = "validation",
+    split: Literal["train", "validation", "test", "all"] = "validation",
     model: Path = SHIPPED,
     run: Path | None = None,
     line_mode: bool | None = None,
     validation_fraction: float | None = None,
+    encoding: str | None = None,
     dynamic: bool = False,
     json: bool = False,
 ) -> None:
@@ -69,7 +70,7 @@ def evaluate(
     data
         As for `train`.
     split
-        Which part to judge on; a single file has no test part.
+        Which part to judge on; of a single file there is a validation part, its end, and `all`, the whole.
     model
         A SavedModel, or a folder of versions of which the latest counts.
     run
@@ -78,12 +79,14 @@ def evaluate(
         As for `train`; where it is not named, as of --run.
     validation_fraction
         Likewise.
+    encoding
+        Likewise.
     dynamic
         Also let the model learn from the text as it goes, which is another figure; needs --run.
     json
         Print one JSON object.
     """
-    how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction)
+    how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction, encoding=encoding)
     result = inference.evaluate(CharLm(model, run), data, split, **how, dynamic=dynamic)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
@@ -99,6 +102,7 @@ def generate(
     *,
     prompt: str = "",
     file: Path | None = None,
+    encoding: str = "",
     length: int = Generation().length,
     temperature: float = Generation().temperature,
     top_k: int = 0,
@@ -119,6 +123,8 @@ def generate(
         What to go on with; without one the text begins at the beginning of a line.
     file
         A file with the prompt; a newline at its very end is not part of it.
+    encoding
+        Encoding of the file, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     length
         Characters (of a model of bytes: bytes) to write.
     temperature
@@ -146,7 +152,7 @@ def generate(
     how.check()
     if beam and (samples > 1 or stop):
         raise UserError("--beam finds one text of the length asked for: leave out --samples and --stop")
-    read = cli.text_from((prompt,) if prompt or file is None else (), file).decode("utf-8", "replace")
+    read = cli.text_from((prompt,) if prompt or file is None else (), file, encoding).decode("utf-8", "replace")
     opened = CharLm(model, run)
     unknown = {character for character in read if opened.symbols.unit == "character" and not opened.knows(character)}
     if unknown:
@@ -180,6 +186,7 @@ def generate(
 def score(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     model: Path = SHIPPED,
     run: Path | None = None,
     json: bool = False,
@@ -192,6 +199,8 @@ def score(
         The texts; without them the lines of --file or of standard input.
     file
         A text a line.
+    encoding
+        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     model
         A SavedModel, or a folder of versions of which the latest counts.
     run
@@ -199,7 +208,7 @@ def score(
     json
         Print one JSON object a text.
     """
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     opened = CharLm(model, run)
     for given in inputs:
         text = given.decode("utf-8", "replace")
@@ -227,6 +236,7 @@ def score(
 def explain(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     gate: GATES = "cell",
     units: str = "",
     follow: PropertyName | None = None,
@@ -247,6 +257,9 @@ def explain(
         The text; without it that of --file or of standard input.
     file
         A text file.
+    encoding
+        Encoding of the file, of standard input and of --data, such as `cp1252`; by default UTF-8. A byte order mark
+        overrules it.
     gate
         What to show of a unit: a gate, the candidate, the hidden state, or the tanh of the cell state.
     units
@@ -273,9 +286,9 @@ def explain(
     for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
         if path is not None and path.suffix.lower() != suffix:
             raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
-    text = cli.text_from(texts, file).decode("utf-8", "replace")
+    text = cli.text_from(texts, file, "" if texts and data else encoding).decode("utf-8", "replace")
     opened = CharLm(model, run)
-    shown: UnitRows = rows_to_show(opened, text, gate, units, follow, count, data, line_mode)
+    shown: UnitRows = rows_to_show(opened, text, gate, units, follow, count, data, line_mode, encoding)
     symbols, title = opened.split(text), f"{gate} of the units {', '.join(str(unit) for unit in shown.units)}"
     if plot is not None:
         with told_if_unwritable("--plot", plot):

@@ -23,7 +23,7 @@ from nlp_lstm.char_lm.serving import (
     CharLmServing,
 )
 from nlp_lstm.char_lm.writing import zero_state
-from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.datasets.corpus import load_judged
 from nlp_lstm.decoding.sampling import LARGEST_TEMPERATURE
 from nlp_lstm.errors import UserError
 from nlp_lstm.lstm import Gates
@@ -124,6 +124,7 @@ def evaluate(
     *,
     line_mode: bool = False,
     validation_fraction: float = 0.1,
+    encoding: str = "",
     dynamic: bool = False,
 ) -> dict[str, Any]:
     """Judge a model on a split of a source.
@@ -136,7 +137,7 @@ def evaluate(
     """
     if dynamic and model.language_model is None:
         raise UserError("--dynamic trains the model while it reads, and an exported one cannot be: name a --run")
-    text = load_corpus(source, [split], line_mode=line_mode, validation_fraction=validation_fraction)[split]
+    text = load_judged(source, split, line_mode=line_mode, validation_fraction=validation_fraction, encoding=encoding)
     ids = model.symbols.encode(text)
     unknown = int(np.sum(ids == 0)) if model.symbols.unit == "character" else 0
     model.log_probs(text[:10])  # the first call of a graph is slower, and no figure of its speed

@@ -37,6 +37,7 @@ def rows_to_show(
     count: int,
     data: str | None,
     line_mode: bool,
+    encoding: str = "",
 ) -> UnitRows:
     """The units to show on a text and their activity; a cell state's is its tanh, what the output gate lets out.
 
@@ -57,7 +58,7 @@ def rows_to_show(
     if follow:
         target_text, searched_in = text, activity
         if data is not None:
-            split = load_corpus(data, ["validation"], line_mode=line_mode)["validation"]
+            split = load_corpus(data, ["validation"], line_mode=line_mode, encoding=encoding)["validation"]
             target_text = split[:SYMBOLS_SEARCHED]
             searched_in, searched = _shown(model, target_text, gate), f"the validation part of {data}"
         best = search(searched_in, PROPERTIES[follow](model.split(target_text)), count)

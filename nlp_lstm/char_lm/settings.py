@@ -26,6 +26,8 @@ class Settings:
     "The text is a set of lines: white space at their ends is dropped, as for PTB."
     validation_fraction: float = 0.1
     "Share of the text, its end, that chooses the best epoch, where the source has no validation part of its own."
+    encoding: str = ""
+    "Encoding of files without a byte order mark, such as `cp1252`; by default UTF-8."
     least_count: int = 1
     "A character seen fewer times in training text is unknown."
     start_from: str = ""

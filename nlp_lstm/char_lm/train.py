@@ -29,6 +29,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         ["train", "validation"],
         line_mode=settings.line_mode,
         validation_fraction=settings.validation_fraction,
+        encoding=settings.encoding,
     )
     symbols = Symbols("byte") if settings.unit == "byte" else Symbols.of_text(texts["train"], settings.least_count)
     ids = {split: symbols.encode(text) for split, text in texts.items()}
@@ -43,7 +44,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
             )
     earlier = _earlier_weights(settings, symbols) if settings.start_from else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)})
+    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nlp_lstm.datasets.compressed import READ_ERRORS, open_decompressed, reason
+from nlp_lstm.datasets.encodings import Replaced, decode_counted
 from nlp_lstm.datasets.review_records import LabelledText, Split, text_group
 from nlp_lstm.errors import UserError
 
@@ -96,12 +97,15 @@ def read(path: Path, wanted: Collection[Split]) -> dict[Split, list[LabelledText
     folders = {folder for split in wanted for folder in _FOLDERS.get(split, ())}
     reviews: dict[_Folder, dict[str, str]] = defaultdict(dict)
     films: dict[_Folder, list[str]] = {}
+    replaced = Replaced()
     for folder, name, content in _folder_files(path, folders) if path.is_dir() else _archive_files(path, folders):
-        text = content.decode("utf-8", errors="replace")
+        file = repr(f"{path}: {'/'.join(folder)}/{name}") if name else repr(f"{path}: the films")
+        text = decode_counted(content, file, "utf-8", "write it anew as UTF-8", replaced)
         if name:
             reviews[folder][name] = text
         else:
             films[folder] = text.splitlines()
+    replaced.tell()
     return {
         split: [
             LabelledText(text, _LABELS[folder[1]], _group(path, folder, name, text, films.get(folder)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nlp_lstm.datasets import stdlib_sources, text_files, tfds_text
 from nlp_lstm.datasets.compressed import reason
+from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.tfds_source import NAME
 from nlp_lstm.errors import UserError
 
@@ -23,6 +24,7 @@ def load_corpus(
     *,
     line_mode: bool = False,
     validation_fraction: float = 0.1,
+    encoding: str = "",
 ) -> dict[str, str]:
     r"""Read splits of a corpus.
 
@@ -39,38 +41,43 @@ def load_corpus(
             - a folder with a file for each split, such as train.txt, valid.txt and test.txt, or with any text files
               (`text_files.SUFFIXES`), taken as one text;
             - a TensorFlow Datasets name, such as "tiny_shakespeare".
-        splits: The splits to return: "train", "validation", "test". Ask for all at once, the source is read at each
-            call.
+        splits: The splits to return: "train", "validation", "test", or "all" for the whole, nothing cut off. Name them
+            together, the source is read at each call.
         line_mode: For a set of lines, such as the sentences of the Penn Treebank: white space at both ends of each line
             goes, each line ends with a line end, and validation starts with a whole line.
         validation_fraction: The share of characters at the end of train that becomes validation, between 0 and 1. That
             is done whether or not "validation" is asked for, so train is the same either way. A source with a
             validation split of its own keeps that.
+        encoding: That of files, as in `encodings.decode`; other sources are UTF-8.
 
     Returns:
         The text of each split, not empty. Files in it begin on a line of their own. It holds "\n" for "\r\n", no byte
-        order mark, and U+FFFD for bytes that are no UTF-8.
+        order mark, and U+FFFD for what could not be decoded.
 
     Raises:
         UserError: No such source, one that cannot be read, or one without text for a split.
     """
     source = os.fspath(source)
     for split in splits:
-        if split not in SPLITS:
-            raise UserError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
+        if split not in (*SPLITS, "all"):
+            raise UserError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}, all")
     if not 0 < validation_fraction < 1:
         raise UserError(f"validation_fraction is {validation_fraction}: expected more than 0 and less than 1")
 
     needed = set(splits)
+    if "all" in needed:
+        needed = set(SPLITS)
     if "validation" in needed:
         needed.add("train")
     if "train" in needed:
         needed.add("validation")
-    found = _read(source, needed)
+    found = _read(source, needed, encoding)
     if found == {"train": ""}:
         raise UserError(f"{source!r} is empty: name a source that holds text")
     if line_mode:
         found = {split: _stripped_lines(text) for split, text in found.items()}
+    if "all" in splits:
+        found["all"] = text_files.concatenate(found.get(split, "") for split in SPLITS)
     if "validation" not in found and "train" in found:
         found["train"], found["validation"] = _cut(found["train"], validation_fraction, line_mode)
     for split in splits:
@@ -78,7 +85,33 @@ def load_corpus(
     return {split: found[split] for split in splits}
 
 
-def _read(source: str, wanted: Collection[str]) -> dict[str, str]:
+def load_judged(
+    source: str | os.PathLike[str],
+    split: str,
+    *,
+    line_mode: bool = False,
+    validation_fraction: float = 0.1,
+    encoding: str = "",
+) -> str:
+    """The text to judge a model on: that of `load_corpus`.
+
+    >>> len(load_judged("sample", "validation")) < len(load_judged("sample", "all"))
+    True
+
+    Of a file a part is cut off, which the person may not know: how much of how much that is is told on standard error.
+    """
+    is_one_file = split != "all" and os.path.isfile(source)
+    wanted = [split, "all"] if is_one_file else [split]
+    found = load_corpus(source, wanted, line_mode=line_mode, validation_fraction=validation_fraction, encoding=encoding)
+    if is_one_file:
+        tell(
+            f"{os.fspath(source)!r}: judging {len(found[split]):,} of {len(found['all']):,} characters, the part cut "
+            f"off for the split {split!r}: --split all judges the whole"
+        )
+    return found[split]
+
+
+def _read(source: str, wanted: Collection[str], encoding: str) -> dict[str, str]:
     """The splits that the source has of its own; one without any is all "train"."""
     if source == "sample":
         content = resources.files("nlp_lstm.datasets").joinpath("sample_text.txt").read_bytes()
@@ -98,9 +131,9 @@ def _read(source: str, wanted: Collection[str]) -> dict[str, str]:
             "TensorFlow Datasets name such as 'tiny_shakespeare'"
         ) from None
     if path.is_dir():
-        return text_files.read_folder(path, wanted)
+        return text_files.read_folder(path, wanted, encoding)
     if path.is_file():
-        return {"train": text_files.read_file(path)}
+        return {"train": text_files.read_file(path, encoding)}
     raise UserError(f"{source!r} is neither a file nor a folder: write the text to a file and name that")
 
 

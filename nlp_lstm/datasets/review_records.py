@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 LABELS = ("negative", "positive")
 """The name of each label: `LABELS[record.label]`."""
 
-LABEL_NAMES = {"negative": 0, "neg": 0, "0": 0, "positive": 1, "pos": 1, "1": 1}
+LABEL_NAMES = {"negative": 0, "neg": 0, "0": 0, "positive": 1, "pos": 1, "1": 1, "false": 0, "true": 1}
 """What a source may call a label, in lower case."""
 
 Split = Literal["train", "validation", "test", "unlabelled"]
@@ -20,7 +20,7 @@ class LabelledText(NamedTuple):
     1
 
     Attributes:
-        text: The text as the source holds it; bytes that are no UTF-8 have become U+FFFD. It may be empty.
+        text: The text as the source holds it; bytes that could not be decoded have become U+FFFD. It may be empty.
         label: 0 negative, 1 positive, None unlabelled.
         group: What must not be divided between train and validation: the film of a review. Where the source names
             none it is `text_group(text)`.

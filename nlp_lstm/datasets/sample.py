@@ -2,8 +2,9 @@
 
 from importlib import resources
 
-from nlp_lstm.datasets import review_table, splits
+from nlp_lstm.datasets import review_table
 from nlp_lstm.datasets.review_records import LabelledText, Split
+from nlp_lstm.datasets.splits import train_validation_test
 
 
 def read() -> dict[Split, list[LabelledText]]:
@@ -14,4 +15,4 @@ def read() -> dict[Split, list[LabelledText]]:
     """
     with resources.files("nlp_lstm.datasets").joinpath("sample_reviews.tsv").open("rb") as stream:
         records = review_table.parse(stream, "sample_reviews.tsv")
-    return splits.train_validation_test(records, validation=0.15, test=0.15)
+    return train_validation_test(records, validation=0.15, test=0.15)

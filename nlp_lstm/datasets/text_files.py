@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePath
 
 from nlp_lstm.datasets.compressed import READ_ERRORS, open_decompressed, reason
+from nlp_lstm.datasets.encodings import Replaced, plain_line_ends
+from nlp_lstm.datasets.encodings import decode as decode_file
 from nlp_lstm.errors import UserError
 
 SUFFIXES = (".txt", ".md", ".rst", ".py", ".text")
@@ -24,7 +26,7 @@ SPLIT_WORDS = {
 
 
 def decode(content: bytes) -> str:
-    r"""Text from bytes: no byte order mark, "\n" at line ends, U+FFFD for what is no UTF-8.
+    r"""Text from a data set's own bytes: no byte order mark, "\n" at line ends, U+FFFD for what is no UTF-8.
 
     >>> decode(b"\xef\xbb\xbfcaf\xc3\xa9\r\n")
     'café\n'
@@ -46,15 +48,20 @@ def concatenate(texts: Iterable[str]) -> str:
     return "".join(parts)
 
 
-def read_file(path: Path) -> str:
-    """The text of a file, plain or packed with gzip, bzip2 or xz.
+def read_file(path: Path, encoding: str = "", replaced: Replaced | None = None) -> str:
+    r"""The text of a file, plain or packed with gzip, bzip2 or xz, with "\n" at its line ends.
 
     >>> text = read_file(Path("tinyshakespeare/input.txt"))
     >>> len(text)
     1115394
 
+    Args:
+        path: The file.
+        encoding: As in `encodings.decode`, and so is `replaced`.
+        replaced: Where to count what cannot be decoded.
+
     Raises:
-        UserError: The file cannot be read, is damaged, or is a tar or zip archive.
+        UserError: The file cannot be read, is damaged, or is no text in that encoding.
     """
     try:
         with open_decompressed(path) as stream:
@@ -63,13 +70,10 @@ def read_file(path: Path) -> str:
         raise UserError(
             f"cannot read {str(path)!r}: {reason(error)}: check its permissions and that it is whole"
         ) from error
-    # Headers and padding of an archive would be learnt as text.
-    if content.startswith(b"PK\x03\x04") or content[257:262] == b"ustar":
-        raise UserError(f"{str(path)!r} is an archive, not a text: unpack it and name the folder")
-    return decode(content)
+    return plain_line_ends(decode_file(content, str(path), encoding, replaced))
 
 
-def read_folder(folder: Path, wanted: Collection[str]) -> dict[str, str]:
+def read_folder(folder: Path, wanted: Collection[str], encoding: str = "") -> dict[str, str]:
     """The splits of a folder.
 
     >>> corpus = read_folder(Path("ptb"), ["train", "test"])
@@ -80,16 +84,24 @@ def read_folder(folder: Path, wanted: Collection[str]) -> dict[str, str]:
     corpus and other files are left alone. Otherwise all text files below the folder are one text, in the order of their
     paths. What is hidden does not count.
 
+    Args:
+        folder: Where the files are.
+        wanted: The splits to read, of "train", "validation", "test".
+        encoding: That of each file, as in `encodings.decode`.
+
     Returns:
         The wanted splits, save those without a file; or the whole text as "train".
 
     Raises:
         UserError: Two files for one split, no text files, or as `read_file`.
     """
+    replaced = Replaced()
     try:
         named = split_files(folder)
         if named:
-            return {split: read_file(path) for split, path in named.items() if split in wanted}
+            texts = {split: read_file(path, encoding, replaced) for split, path in named.items() if split in wanted}
+            replaced.tell()
+            return texts
         # Sorted as strings: by parts, "a/z" would come before "a.txt".
         found = sorted(_text_files(folder), key=lambda path: path.relative_to(folder).as_posix())
     except OSError as error:
@@ -99,7 +111,9 @@ def read_folder(folder: Path, wanted: Collection[str]) -> dict[str, str]:
             f"{str(folder)!r} holds no text files: expected train.txt, valid.txt and test.txt, or files in "
             f"{', '.join(SUFFIXES)} (also {', '.join(_PACKED_SUFFIXES)})"
         )
-    return {"train": concatenate(map(read_file, found))}
+    text = concatenate(read_file(path, encoding, replaced) for path in found)
+    replaced.tell()
+    return {"train": text}
 
 
 def split_files(folder: Path) -> dict[str, Path]:

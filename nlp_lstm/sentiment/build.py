@@ -1,11 +1,9 @@
 """A sentiment classifier as its settings describe it, and that of a finished run."""
 
-import dataclasses
-
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.ngrams import NgramClassifier
-from nlp_lstm.run_folder import RunFolder, load_finished
+from nlp_lstm.run_folder import RunFolder, load_finished, settings_of
 from nlp_lstm.sentiment.settings import TASK, Settings
 from nlp_lstm.text.vocabulary import Vocabulary
 
@@ -42,7 +40,7 @@ def load_run(run: RunFolder) -> tuple[SentimentClassifier | BlendedClassifier, V
     """
 
     def load(config):
-        settings = Settings(**{field.name: config[field.name] for field in dataclasses.fields(Settings)})
+        settings = settings_of(config, Settings)
         vocabulary = Vocabulary.load(run.path / "vocabulary.txt")
         classifier = build_classifier(settings, len(vocabulary), stored_dtype="float16")
         classifier.load_weights(run.model_weights)

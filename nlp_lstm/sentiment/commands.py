@@ -6,7 +6,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from nlp_lstm import cli
-from nlp_lstm.datasets.review_records import Split
+from nlp_lstm.datasets.review_table import TableFormat
+from nlp_lstm.datasets.reviews import Part
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
 
@@ -47,11 +48,16 @@ def train(
 def evaluate(
     *,
     data: str,
-    split: Split = "test",
+    split: Part = "test",
     model: Path = SHIPPED,
     run: Path | None = None,
     validation_fraction: float | None = None,
     seed: int | None = None,
+    encoding: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    labels: str | None = None,
+    header: bool | None = None,
     plots: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -62,7 +68,7 @@ def evaluate(
     data
         As for `train`.
     split
-        Which texts to judge on.
+        Which texts to judge on. Of a single table the test part is a tenth; `all` judges every row.
     model
         A SavedModel, or a folder of versions of which the latest counts.
     run
@@ -71,6 +77,16 @@ def evaluate(
         As for `train`; where it is not named, as of --run.
     seed
         Likewise.
+    encoding
+        Likewise.
+    text_column
+        Likewise.
+    label_column
+        Likewise.
+    labels
+        Likewise.
+    header
+        Likewise.
     plots
         Folder for confusion.png and reliability.png.
     json
@@ -78,7 +94,18 @@ def evaluate(
     """
     signature = inference.open_signature(model, run)
     how = as_started(run, Settings(), validation_fraction=validation_fraction, seed=seed)
-    result = inference.evaluate(signature, data, split, plots=plots, **how)
+    table = TableFormat(
+        **as_started(
+            run,
+            Settings(),
+            encoding=encoding,
+            text_column=text_column,
+            label_column=label_column,
+            labels=labels,
+            header=header,
+        )
+    )
+    result = inference.evaluate(signature, data, split, plots=plots, table=table, **how)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
     if json:
@@ -96,6 +123,7 @@ def evaluate(
 def predict(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     model: Path = SHIPPED,
     run: Path | None = None,
     json: bool = False,
@@ -108,6 +136,8 @@ def predict(
         The texts; without them the lines of --file or of standard input.
     file
         A text a line.
+    encoding
+        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     model
         A SavedModel, or a folder of versions of which the latest counts.
     run
@@ -115,7 +145,7 @@ def predict(
     json
         Print one JSON object a text.
     """
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     answer = inference.predict(inference.open_signature(model, run), inputs)
     for text, label, score in zip(inputs, answer["label"], answer["score"], strict=True):
         shown = text.decode("utf-8", "replace")
@@ -129,6 +159,7 @@ def predict(
 def explain(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     model: Path = SHIPPED,
     run: Path | None = None,
     plot: Path | None = None,
@@ -142,6 +173,8 @@ def explain(
         The texts; without them the lines of --file or of standard input.
     file
         A text a line.
+    encoding
+        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     model
         A SavedModel, or a folder of versions of which the latest counts.
     run
@@ -151,7 +184,7 @@ def explain(
     json
         Print one JSON object a text.
     """
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: explain them one at a time")
     if plot is not None and plot.suffix.lower() != ".png":

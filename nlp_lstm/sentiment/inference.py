@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_lstm import saved_model
-from nlp_lstm.datasets.review_records import LABELS, Split
-from nlp_lstm.datasets.reviews import load_reviews
+from nlp_lstm.datasets.review_records import LABELS
+from nlp_lstm.datasets.review_table import TableFormat
+from nlp_lstm.datasets.reviews import Part, load_judged
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
 from nlp_lstm.pictures.reliability import draw_confusion, draw_reliability
@@ -71,13 +72,14 @@ def explain(signature: Signature, text: bytes) -> dict[str, Any]:
 def evaluate(
     signature: Signature,
     source: str,
-    split: Split,
+    split: Part,
     seed: int,
     plots: Path | None,
     validation_fraction: float = Settings.validation_fraction,
+    table: TableFormat = TableFormat(),  # noqa: B008
 ) -> dict[str, Any]:
     """Judge a model on a split of a source: `nlp_lstm.sentiment.metrics.binary_classification` and the throughput."""
-    records = load_reviews(source, [split], validation_fraction=validation_fraction, seed=seed)[split]
+    records = load_judged(source, split, validation_fraction=validation_fraction, seed=seed, table=table)
     texts = [record.text.encode("utf-8") for record in records]
     labels = [record.label for record in records if record.label is not None]
     if len(labels) < max(1, len(texts)):

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from nlp_lstm.datasets.review_table import TableFormat
 from nlp_lstm.models.ngrams import LARGEST_VOCABULARY
 from nlp_lstm.settings import Range, check_ranges
 
@@ -25,6 +26,16 @@ class Settings:
     "Settles the weights, the order of the texts and every dropout mask."
     validation_fraction: float = 0.1
     "Share of the training split, cut film by film, that chooses the best epoch."
+    encoding: str = ""
+    "Encoding of files without a byte order mark, such as `cp1252`; by default UTF-8."
+    text_column: str = ""
+    "Column of a table that holds the texts; by default `text`, or another usual name."
+    label_column: str = ""
+    "Column that holds the labels; by default `label`, or another usual name."
+    labels: str = ""
+    "What a table calls the labels, as in `0=negative,4=positive`; rows with others are left out."
+    header: bool = True
+    "The first row of a table names its columns; without one they are numbered from 1."
     vocabulary_size: int = 30_000
     "Most tokens to know, three special ones counted in."
     least_count: int = 2
@@ -80,6 +91,11 @@ class Settings:
 
     def __post_init__(self):
         check_ranges(self, _RANGES)
+
+    @property
+    def table(self) -> TableFormat:
+        """How tables are read."""
+        return TableFormat(**{name: getattr(self, name) for name in TableFormat._fields})
 
 
 _RANGES: list[Range] = [

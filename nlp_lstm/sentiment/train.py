@@ -31,9 +31,10 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         ["train", "validation", "unlabelled"],
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
+        table=settings.table,
     )
     # Only now, so that a source that cannot be read leaves no run folder behind.
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)})
+    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return

@@ -41,6 +41,22 @@ class Rules:
         ends = np.frombuffer(right_sides, np.uint8) == 0
         self.number = (np.cumsum(ends) - ends).astype(np.int32)
 
+    def right_side(self, left_side: bytes) -> bytes | None:
+        """What the rule for just this left side writes instead; None where there is no such rule.
+
+        >>> rules.right_side("ﬁ".encode())
+        b'fi'
+        """
+        if self.is_empty:
+            return None
+        unit, following = int(self.link[0]), 0
+        for byte in left_side:
+            following = unit ^ byte
+            if self.label[following] != byte:
+                return None
+            unit = following ^ int(self.link[following])
+        return self.right_sides[int(self.number[self.link[unit]])] if self.has_value[following] else None
+
     def rewrite(self, text):
         """Rewrite texts, valid UTF-8, string `(batch,)`."""
         if self.is_empty:

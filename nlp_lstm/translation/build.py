@@ -1,12 +1,11 @@
 """A translator as its settings describe it, its subwords, and those of a finished run."""
 
-import dataclasses
 import hashlib
 from typing import NamedTuple
 
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.translator import Translator
-from nlp_lstm.run_folder import RunFolder, load_finished
+from nlp_lstm.run_folder import RunFolder, load_finished, settings_of
 from nlp_lstm.text.subwords import Subwords
 from nlp_lstm.translation.settings import TASK, Settings
 
@@ -83,7 +82,7 @@ def load_run(run: RunFolder) -> TrainedTranslator:
     """
 
     def load(config):
-        settings = Settings(**{field.name: config[field.name] for field in dataclasses.fields(Settings)})
+        settings = settings_of(config, Settings)
         vocabularies = load_vocabularies(run)
         if vocabularies.digest() != config.get("subwords_sha256", vocabularies.digest()):
             raise ValueError("its subwords are not those that it was trained with")

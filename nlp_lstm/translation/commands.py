@@ -1,5 +1,6 @@
 """Translation: train on sentence pairs, judge, translate, look inside and export."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +12,9 @@ from nlp_lstm.files import told_if_unwritable
 
 cli.import_tensorflow_quietly()
 
-from nlp_lstm.datasets import pair_table
-from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
+from nlp_lstm.datasets.languages import file_language, language_code
+from nlp_lstm.datasets.notices import tell
+from nlp_lstm.datasets.pairs import Pairs, load_judged, read_pairs
 from nlp_lstm.pictures import attention_map
 from nlp_lstm.run_folder import RunFolder, as_started
 from nlp_lstm.translation import inference
@@ -43,9 +45,10 @@ def train(
     run
         Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
     data
-        `sample`, a folder of parallel files (train.en.gz, train.de.gz, val.en.gz ...), the prefix of two
-        (folder/train), a table of a sentence, a tab and its translation a line (.txt, .tsv, also packed), or the name
-        of a TensorFlow dataset such as `ted_hrlr_translate/pt_to_en`.
+        `sample`, a folder of parallel files (train.en.gz, train.de.gz, val.en.gz ...; corpus.en-de.en,
+        corpus.en-de.de), the prefix of two (folder/train), a table of a sentence, a tab and its translation a line
+        (.txt, .tsv), pairs in CSV, JSON Lines or TMX, each also packed, or the name of a TensorFlow dataset such as
+        `ted_hrlr_translate/pt_to_en`.
     source_file
         Instead of --data, with --target-file: sentences, one a line.
     target_file
@@ -58,14 +61,18 @@ def train(
 def evaluate(
     *,
     data: str | None = None,
-    split: Literal["train", "validation", "test"] = "validation",
+    split: Literal["train", "validation", "test", "all"] = "validation",
     source_file: str | None = None,
     target_file: str | None = None,
     source_language: str | None = None,
     target_language: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    header: bool | None = None,
     reverse: bool | None = None,
     validation_fraction: float | None = None,
     seed: int | None = None,
+    encoding: str | None = None,
     model: Path = SHIPPED,
     run: list[Path] | None = None,
     beam_size: int = DEFAULT_BEAM,
@@ -80,20 +87,29 @@ def evaluate(
     data
         As for `train`. The sentences of a table count once each, all their translations being right.
     split
-        Which part of --data to judge on.
+        Which part of --data to judge on; `all` judges every pair.
     source_file
         Instead of --data, with --target-file: sentences, one a line.
     target_file
         Their translations, line by line.
     source_language
-        As for `train`; where this and the next four are not named, they are those of --run.
+        As for `train`; where this and the next eight are not named, they are those of --run.
     target_language
-        As for `train`; its rules split the text into tokens. By default the end of --target-file's name, or `de`.
+        As for `train`; its rules split the text into tokens for `bleu_lower_tok`, which is left out where nothing tells
+        the language: neither this, the data or its files' names, nor --run.
+    source_column
+        As for `train`.
+    target_column
+        As for `train`.
+    header
+        As for `train`.
     reverse
         As for `train`.
     validation_fraction
         As for `train`.
     seed
+        As for `train`.
+    encoding
         As for `train`.
     model
         A SavedModel, or a folder of versions of which the latest counts.
@@ -115,25 +131,31 @@ def evaluate(
         Settings(),
         source_language=source_language,
         target_language=target_language,
+        source_column=source_column,
+        target_column=target_column,
+        header=header,
         reverse=reverse,
         validation_fraction=validation_fraction,
         seed=seed,
+        encoding=encoding,
     )
     if source_file or target_file:
         if data or not (source_file and target_file):
             raise UserError("name either --data, or both --source-file and --target-file")
-        pairs, name, split_name = read_pairs(source_file, target_file), source_file, "file"
-        language = target_language or _language_of(target_file) or how["target_language"]
-    else:
-        pairs = load_pairs(data, [split], **how)[split]
-        language = how["target_language"]
-        name, split_name = str(data), split
-    if not source_file and (name == "sample" or pair_table.is_table(name)):
-        sources, references = inference.with_all_references(pairs)
-    else:
+        if how["source_column"] or how["target_column"]:
+            raise UserError("--source-column and --target-column are for tables of pairs: --source-file has no columns")
+        name, split_name = source_file, "file"
+        pairs = read_pairs(source_file, target_file, how["encoding"])
         sources, references = _each_alone(pairs)
+        language = target_language or file_language(target_file) or how["target_language"]
+    else:
+        name, split_name = str(data), split
+        loaded = load_judged(data, split, **how)
+        pairs = loaded.splits[split]
+        sources, references = inference.with_all_references(pairs) if loaded.is_one_table else _each_alone(pairs)
+        language = target_language or loaded.languages[1] or how["target_language"]
     opened = TranslationModel(model, run or [], alpha, beta)
-    figures = inference.evaluate(opened, sources, references, language or "de", beam_size)
+    figures = inference.evaluate(opened, sources, references, _rules_of(language), beam_size)
     result = {"data": name, "split": split_name, **figures}
     if run:
         RunFolder(run[0]).keep_evaluation(result)
@@ -141,7 +163,7 @@ def evaluate(
         cli.print_json(result)
         return
     for key, value in result.items():
-        if key != "bleu_by_length":
+        if key != "bleu_by_length" and value is not None:
             print(f"{key:23} {value:.4f}" if isinstance(value, float) else f"{key:23} {value}")
     for bucket in result["bleu_by_length"]:
         bleu = "" if bucket["bleu"] is None else f"{bucket['bleu']:.2f}"
@@ -152,10 +174,14 @@ def _each_alone(pairs: Pairs) -> tuple[list[str], list[list[str]]]:
     return pairs.source, [[target] for target in pairs.target]
 
 
-def _language_of(file: str) -> str:
-    """`de` of `test.de.gz`."""
-    parts = [part for part in Path(file).name.lower().split(".")[1:] if part not in ("gz", "xz", "bz2", "txt")]
-    return parts[-1] if parts and len(parts[-1]) in (2, 3) and parts[-1].isalpha() else ""
+def _rules_of(language: str) -> str | None:
+    """The code of the language by whose rules text is split into tokens; None, which is told, where it is not known."""
+    code = language_code(language) or language.lower()
+    if not re.fullmatch("[a-z]{2,3}", code):
+        why = f"{language!r} is no code such as 'de'" if language else "nothing tells which it is"
+        tell(f"bleu_lower_tok is left out, since its tokens depend on the target language and {why}: --target-language")
+        return None
+    return code
 
 
 def _penalties(
@@ -182,6 +208,7 @@ def _check_beam(beam_size: int) -> None:
 def translate(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     beam_size: int = DEFAULT_BEAM,
     n_best: int = 1,
     model: Path = SHIPPED,
@@ -196,6 +223,8 @@ def translate(
         The texts; without them the lines of --file or of standard input.
     file
         A text a line.
+    encoding
+        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     beam_size
         Translations under way at once; 1 is greedy.
     n_best
@@ -210,7 +239,7 @@ def translate(
     _check_beam(beam_size)
     if not 1 <= n_best <= beam_size:
         raise UserError(f"--n-best is {n_best}: expected 1 to --beam-size, which is {beam_size}")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     opened = TranslationModel(model, run or [])
     for number, (given, found) in enumerate(zip(inputs, opened.translate(inputs, beam_size), strict=True), start=1):
         if json:
@@ -229,6 +258,7 @@ def translate(
 def explain(
     *texts: str,
     file: Path | None = None,
+    encoding: str = "",
     plot: Path | None = None,
     html: Path | None = None,
     model: Path = SHIPPED,
@@ -243,6 +273,8 @@ def explain(
         The texts; without them the lines of --file or of standard input.
     file
         A text a line.
+    encoding
+        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     plot
         Draw the attention of the one text into this PNG file.
     html
@@ -257,7 +289,7 @@ def explain(
     for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
         if path is not None and path.suffix.lower() != suffix:
             raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
-    inputs = cli.texts_from(texts, file)
+    inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
     opened = TranslationModel(model, run or [])

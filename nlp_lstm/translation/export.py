@@ -15,6 +15,7 @@ from nlp_lstm.translation.serving import (
     LARGEST_BEAM,
     LONGEST_SOURCE,
     LONGEST_TEXT,
+    LONGEST_TEXT_BYTES,
     LONGEST_TRANSLATION,
     TranslationServing,
 )
@@ -47,7 +48,7 @@ def _model_card(runs: Sequence[RunFolder], settings: Settings, serving: Translat
     rows = [run.metrics() for run in runs]
     figures = [
         f"| {found['split']} of {Path(found['data']).name} ({found['sentences']:,} sentences) | {found['bleu']:.2f} "
-        f"| {found['bleu_lower_tok']:.2f} | {found['chrf']:.2f} | {found['beam_size']} |"
+        f"| {_rounded(found['bleu_lower_tok'])} | {found['chrf']:.2f} | {found['beam_size']} |"
         for found in runs[0].evaluations()
     ]
     minutes = sum(row["seconds"] for run in rows for row in run) / 60
@@ -82,7 +83,8 @@ def _model_card(runs: Sequence[RunFolder], settings: Settings, serving: Translat
         "",
         "It knows sentences like those of its training data, and turns others into such. It may leave things out, and",
         "may tell what is not there.",
-        f"Of a text the first {LONGEST_TEXT:,} characters and {LONGEST_SOURCE} subwords are read; a translation has",
+        f"Of a text the first {LONGEST_TEXT_BYTES:,} bytes are read, of these, their white space drawn together, the",
+        f"first {LONGEST_TEXT:,} characters, and of these {LONGEST_SOURCE} subwords; a translation has",
         f"{LONGEST_TRANSLATION} subwords at the most, and a beam {LARGEST_BEAM}.",
         "",
         "## Settings",
@@ -93,6 +95,10 @@ def _model_card(runs: Sequence[RunFolder], settings: Settings, serving: Translat
         "",
     ]
     return "\n".join(lines)
+
+
+def _rounded(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.2f}"
 
 
 _DATA_NOTES = {

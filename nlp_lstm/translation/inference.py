@@ -127,17 +127,18 @@ def evaluate(
     model: TranslationModel,
     sources: Sequence[str],
     references: Sequence[Sequence[str]],
-    target_language: str,
+    target_language: str | None,
     beam_size: int = DEFAULT_BEAM,
 ) -> dict[str, Any]:
-    """Judge a model on sentences with one or more translations each.
+    """Judge a model on sentences with one or more translations each; without a language, by what needs none.
 
     Returns:
         The figures of `nlp_lstm.translation.metrics.translation_scores`, BLEU by source length, and the speed.
     """
     if not sources:
         raise UserError("there is no sentence to judge on: name other data")
-    check_language(target_language)
+    if target_language is not None:
+        check_language(target_language)
     texts = [source.encode("utf-8", "replace") for source in sources]
     model.translate(texts[:1], beam_size)  # the first call of a graph is slower, and no figure of its speed
     started = time.perf_counter()

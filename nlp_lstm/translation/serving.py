@@ -8,10 +8,12 @@ from nlp_lstm.decoding.beam_to_end import NO_SCORE, Found, beam_search
 from nlp_lstm.models.translator import DecoderState, Memory, Translator
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
 
+LONGEST_TEXT_BYTES = 65_536
+"""Bytes of a text that are read."""
 LONGEST_TEXT = 1_024
-"""Characters of a text that are read."""
+"""Characters of these, made plain, that are read."""
 LONGEST_SOURCE = 256
-"""Subwords of a text that are read, its end counted in."""
+"""Subwords of these that are read, the end counted in."""
 LONGEST_TRANSLATION = 256
 LARGEST_BEAM = 16
 
@@ -27,11 +29,11 @@ class TranslationServing(tf.Module):
     >>> serving.serving_default(text=tf.constant(["A man is riding a bike."]))["translation"]
     <tf.Tensor: ... [b'Ein Mann f\\xc3\\xa4hrt Fahrrad.'] ...>
 
-    A request cannot hold a server: of a text, made plain, the first `LONGEST_TEXT` characters are read, and of these
-    the first `LONGEST_SOURCE` subwords; a translation has at most twice as many subwords as its source and ten more,
-    and never more than `LONGEST_TRANSLATION`; a beam holds 1 to `LARGEST_BEAM`. Bytes that are not UTF-8 are read as
-    U+FFFD. A text of nothing but spaces has the translation "" and the score 0. A translation is one line: it holds no
-    control character.
+    A request cannot hold a server: of a text the first `LONGEST_TEXT_BYTES` are read, of these, made plain (NFKC, white
+    space drawn together), the first `LONGEST_TEXT` characters, and of these the first `LONGEST_SOURCE` subwords; a
+    translation has at most twice as many subwords as its source and ten more, and never more than
+    `LONGEST_TRANSLATION`; a beam holds 1 to `LARGEST_BEAM`. Bytes that are not UTF-8 are read as U+FFFD. A text of
+    nothing but spaces has the translation "" and the score 0. A translation is one line: it holds no control character.
 
     Several models over the same subwords are asked together, and their log-probabilities averaged.
 
@@ -164,9 +166,8 @@ class TranslationServing(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _source(self, text):
         """Ids `(batch, source)` of what is read of texts, each with its end."""
-        # Bytes first, since finding characters takes longer the longer a text is; one has four at the most.
-        text = tf.strings.substr(text, 0, 4 * LONGEST_TEXT)
-        ids = self.source_subwords.encode(text, LONGEST_TEXT)
+        text = tf.strings.substr(text, 0, LONGEST_TEXT_BYTES)
+        ids = self.source_subwords.encode(text, 1 + LONGEST_TEXT)  # the mark of the first word before it
         ids = ids[:, : LONGEST_SOURCE - 1]
         ends = tf.RaggedTensor.from_tensor(tf.fill([ids.nrows(), 1], END), row_splits_dtype=ids.row_splits.dtype)
         ids = tf.concat([ids, ends], axis=1).to_tensor(PADDING)

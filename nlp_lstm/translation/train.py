@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_lstm.datasets.pairs import Pairs, load_pairs
+from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss
@@ -40,17 +40,23 @@ def train(
 ) -> None:
     """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped."""
     keras.utils.set_random_seed(settings.seed)
-    pairs = load_pairs(
+    loaded = load_source(
         source,
         ["train", "validation"],
         source_language=settings.source_language,
         target_language=settings.target_language,
         source_file=source_file,
         target_file=target_file,
+        source_column=settings.source_column,
+        target_column=settings.target_column,
+        header=settings.header,
         reverse=settings.reverse,
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
+        encoding=settings.encoding,
     )
+    pairs = loaded.splits
+    settings = _with_languages(settings, loaded.languages, run)
     files = {"source_file": source_file, "target_file": target_file}
     # All this before the folder is made, so that what cannot be trained on leaves no run behind.
     vocabularies = _vocabularies(run, pairs["train"], settings)
@@ -58,10 +64,11 @@ def train(
     for split in ids:
         _batches(ids[split], settings, None)
     digest = {"subwords_sha256": vocabularies.digest()}
-    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digest})
+    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digest}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
+    _tell_of_left_out(ids, settings)
     save_vocabularies(vocabularies, run)
     model = build_model(settings, vocabularies)
     print(
@@ -74,13 +81,37 @@ def train(
         model.save_weights(path)
 
 
+def _with_languages(settings: Settings, languages: tuple[str, str], run: RunFolder) -> Settings:
+    """Settings that name the languages of the data, so that a run knows whose rules its translations are judged by."""
+    if os.path.exists(run.config_path) and not run.config().get("target_language"):
+        return settings  # a run from before languages were kept goes on as it is
+    return dataclasses.replace(
+        settings,
+        source_language=settings.source_language or languages[0],
+        target_language=settings.target_language or languages[1],
+    )
+
+
+def _tell_of_left_out(ids: dict[str, list[IdPair]], settings: Settings) -> None:
+    for split, what in (("train", "to train on are"), ("validation", "for validation count for BLEU alone and are")):
+        count = _batches(ids[split], settings, None).left_out
+        if count:
+            print(
+                f"{count:,} of {len(ids[split]):,} pairs {what} left out, since a side has more than "
+                f"{settings.longest} subwords, its end counted in: --longest says how many",
+                file=sys.stderr,
+            )
+
+
 def _vocabularies(run: RunFolder, training: Pairs, settings: Settings) -> Vocabularies:
     # Unlike Path.exists this is false for a path that cannot be looked at, of which `run.start` tells.
     if any(os.path.exists(run.path / name) for name in (_SHARED_FILE, _FILES[-1])):
         return load_vocabularies(run)
     if settings.separate_subwords:
-        return Vocabularies(*(Subwords.train(texts, settings.subwords) for texts in training))
-    shared = Subwords.train([*training.source, *training.target], settings.subwords)
+        return Vocabularies(
+            *(Subwords.train(texts, settings.subwords, settings.character_coverage) for texts in training)
+        )
+    shared = Subwords.train([*training.source, *training.target], settings.subwords, settings.character_coverage)
     return Vocabularies(shared, shared)
 
 

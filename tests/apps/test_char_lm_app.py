@@ -160,11 +160,51 @@ class TestVerbs:
         for name, value in found.items():
             if name not in ("seconds", "chars_per_second"):
                 assert value == (pytest.approx(judged.object[name], rel=1e-5) if isinstance(value, float) else value)
-        plain = call("evaluate", "--model", model, "--data", data).text
-        rows = dict(line.split() for line in plain.splitlines())
+        plain = call("evaluate", "--model", model, "--data", data)
+        assert f"judging {found['characters']} of {len(TEXT):,} characters" in plain.err and "--split all" in plain.err
+        rows = dict(line.split() for line in plain.out.splitlines())
         assert list(rows) == list(found)
         assert rows["nats_per_char"] == f"{found['nats_per_char']:.4f}"
         assert rows["characters"] == str(found["characters"])
+
+    @pytest.mark.usefixtures("loaded_once")
+    def test_all_of_a_file_in_any_encoding(self, model, data, tmp_path):
+        command = ["evaluate", "--model", model, "--split", "all", "--json", "--data"]
+        expected = call(*command, data)
+        assert (expected.object["characters"], expected.err) == (len(TEXT), "")
+        path = tmp_path / "input.txt"
+        for encoding, flags in (("utf-16", ()), ("utf-32", ()), ("utf-16-le", ("--encoding", "utf-16-le"))):
+            path.write_bytes(TEXT.replace("\n", "\r\n").encode(encoding))
+            found = call(*command, path, *flags).object
+            assert found["nats_per_char"] == pytest.approx(expected.object["nats_per_char"], rel=1e-5)
+            assert found["characters"] == len(TEXT)
+        assert call(*command, path).is_mistake("--encoding utf-16-le")
+
+    @pytest.mark.usefixtures("loaded_once")
+    def test_encodings_of_texts(self, model, data, tmp_path):
+        path, text = tmp_path / "text.txt", "ROMEO: „é…“\n"
+        path.write_bytes(text.encode("cp1252"))
+        named = ["--file", path, "--encoding", "cp1252"]
+        assert call("score", "--model", model, "--json", *named).object["text"] == text[:-1]
+        assert call("explain", "--model", model, "--json", *named).object["text"] == text[:-1]
+        generated = ["generate", "--model", model, "--json", "--length", "3"]
+        assert call(*generated, *named).object["prompt"] == text[:-1]
+        result = call(*generated, "--file", path)
+        assert result.object["prompt"] == "ROMEO: \ufffd\ufffd\ufffd" and "--encoding cp1252" in result.err
+        path.write_bytes(TEXT.encode("utf-16-le"))
+        searched = ["explain", "--model", model, "--json", "--follow", "line_position", "--data", path]
+        assert call(*searched, "--encoding", "utf-16-le", "The cat").object["text"] == "The cat"
+        assert call(*searched, "The cat").is_mistake("--encoding utf-16-le")
+
+    def test_a_run_is_judged_in_its_encoding(self, tmp_path):
+        path, run = tmp_path / "input.txt", tmp_path / "run"
+        path.write_bytes((TEXT + "„é“\n" * 100).encode("cp1252"))
+        result = call(*train_command(run, path, encoding="cp1252", epochs=1))
+        assert result.status == 0, result.err
+        result = call("evaluate", "--run", run, "--data", path, "--split", "all", "--json")
+        assert (result.object["unknown_characters"], result.err) == (0, "")
+        result = call("evaluate", "--run", run, "--data", path, "--split", "all", "--encoding", "", "--json")
+        assert "characters that are not UTF-8" in result.err and result.object["unknown_characters"] > 100
 
     def test_help(self, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")

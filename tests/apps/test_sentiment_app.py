@@ -1,5 +1,6 @@
 """The sentiment app as its users run it: every verb on the sample, and what it says to mistakes."""
 
+import csv
 import dataclasses
 import functools
 import json
@@ -247,6 +248,73 @@ class TestVerbs:
         shown = call("train", "--help").out
         for field in dataclasses.fields(Settings):
             assert f"--{field.name.replace('_', '-')} " in shown
+
+
+class TestFilesOfPeople:
+    """Tables as Kaggle, Excel and Sentiment140 write them, and texts from Windows."""
+
+    @pytest.mark.usefixtures("loaded_once")
+    def test_all_of_a_table(self, model, sample_texts, tmp_path):
+        table = tmp_path / "kaggle.csv"
+        with table.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["review", "sentiment"])
+            writer.writerows([text, ["negative", "positive"][at % 2]] for at, text in enumerate(sample_texts))
+        command = ["evaluate", "--model", model, "--data", table, "--json"]
+        result = call(*command, "--text-column", "review", "--label-column", "sentiment", "--split", "all")
+        assert result.object["examples"] == len(sample_texts) and result.err == ""
+        assert result.object["split"] == "all"
+        scores = [answer["score"] for answer in call("predict", "--model", model, "--json", *sample_texts).objects]
+        right = sum((score > 0.5) == at % 2 for at, score in enumerate(scores))
+        assert result.object["accuracy"] == pytest.approx(right / len(sample_texts))
+        result = call(*command)
+        assert 0 < result.object["examples"] < len(sample_texts) / 5
+        assert result.err == (
+            f"{str(table)!r}: judging {result.object['examples']} of {len(sample_texts)} rows with a label, the part cut "
+            "off for the split 'test': --split all judges every row\n"
+        )
+        assert call(*command, "--text-column", "body").is_mistake("'body'", "'review', 'sentiment'", "--text-column")
+        assert call(*command, "--no-header").is_mistake("--text-column", "1 to 2")
+
+    def test_a_run_is_judged_on_tables_like_its_own(self, sample_texts, tmp_path):
+        table, run = tmp_path / "tweets.csv", tmp_path / "run"
+        rows = [f'"{at % 3}";"7";"{text} „é“"\r\n' for at, text in enumerate(sample_texts)]
+        table.write_bytes(("sep=;\r\n" + "".join(rows)).encode("cp1252"))
+        how = {"encoding": "cp1252", "text_column": "3", "label_column": "1", "labels": "0=negative,2=positive"}
+        command = [*train_command(run, table, **how, pretraining_epochs=0, epochs=1, ngram_buckets=0), "--no-header"]
+        result = call(*command)
+        assert result.status == 0, result.err
+        left_out = len(sample_texts) // 3
+        assert f"{left_out} of {len(sample_texts)} rows are left out" in result.err and "semicolons" in result.err
+        assert {**how, "header": False}.items() <= json.loads((run / "config.json").read_text()).items()
+        assert "é" in (run / "vocabulary.txt").read_text(encoding="utf-8")
+        found = call("evaluate", "--run", run, "--data", table, "--split", "all", "--json").object
+        assert found["examples"] == len(sample_texts) - left_out
+        kaggle = a_table(tmp_path / "other.csv", *((text, at % 2) for at, text in enumerate(sample_texts)))
+        command = ["evaluate", "--run", run, "--data", kaggle, "--split", "all", "--json"]
+        assert call(*command).is_mistake("no column '3'")
+        flags = ["--header", "--text-column", "text", "--label-column", "", "--labels", "", "--encoding", ""]
+        assert call(*command, *flags).object["examples"] == len(sample_texts)
+
+    @pytest.mark.usefixtures("loaded_once")
+    @pytest.mark.parametrize("verb", ["predict", "explain"])
+    def test_encodings_of_lines(self, model, tmp_path, verb):
+        path, text = tmp_path / "texts.txt", "„Très réussi“ – déjà vu…\r\nfine\r\n"
+        expected = call(verb, "--model", model, "--json", *text.split("\r\n")[:2]).objects
+        for encoding, flags in (("utf-16", ()), ("utf-8-sig", ()), ("cp1252", ("--encoding", "cp1252"))):
+            path.write_bytes(text.encode(encoding))
+            for result in (
+                call(verb, "--model", model, "--json", "--file", path, *flags),
+                call(verb, "--model", model, "--json", *flags, stdin=path.read_bytes()),
+            ):
+                assert result.err == ""
+                assert [answer["text"] for answer in result.objects] == [answer["text"] for answer in expected]
+                assert [answer["label"] for answer in result.objects] == [answer["label"] for answer in expected]
+        result = call(verb, "--model", model, "--json", "--file", path)
+        assert "line 1: here is the first of" in result.err and "\ufffd" in result.objects[0]["text"]
+        assert call(verb, "--model", model, "--file", path, "--encoding", "cp9").is_mistake("'cp9'", "cp1252")
+        path.write_bytes(text.encode("utf-16-be"))
+        assert call(verb, "--model", model, "--file", path).is_mistake("--encoding utf-16-be")
 
 
 @pytest.mark.usefixtures("loaded_once")

@@ -231,6 +231,30 @@ class TestEvaluate:
         found = call(*command).object
         assert found["references"] == found["sentences"] == 57
 
+    def test_all_pairs_of_files_in_any_encoding(self, model, tmp_path):
+        pairs = [(f"the café {place}", f"das „Café“ {place}") for place in range(40)]
+        table = write_lines(tmp_path / "table.tsv", ["\t".join(pair) for pair in pairs])
+        command = ["evaluate", "--model", model, "--json", "--beam-size", "1"]
+        result = call(*command, "--data", table, "--split", "all")
+        expected = result.object
+        assert (expected["sentences"], expected["split"], result.err) == (40, "all", "")
+        result = call(*command, "--data", table)
+        assert f"judging {result.object['sentences']} of 40 pairs" in result.err and "--split all" in result.err
+        for encoding, flags in (("utf-16", ()), ("cp1252", ("--encoding", "cp1252"))):
+            table.write_bytes("".join("\t".join(pair) + "\r\n" for pair in pairs).encode(encoding))
+            assert call(*command, "--data", table, "--split", "all", *flags).object["chrf"] == expected["chrf"]
+            for at, language in enumerate(("en", "de")):
+                lines = "".join(f"{pair[at]}\n" for pair in pairs)
+                (tmp_path / f"a.{language}").write_bytes(lines.encode(encoding))
+            files = ["--source-file", tmp_path / "a.en", "--target-file", tmp_path / "a.de"]
+            result = call(*command, *files, *flags)
+            assert (result.object["sentences"], result.err) == (40, "")
+        sources = [source for source, _ in pairs[:2]]
+        (tmp_path / "two.txt").write_bytes("\n".join(sources).encode("cp1252"))
+        named = ["--file", tmp_path / "two.txt", "--encoding", "cp1252", "--json"]
+        for verb in ("translate", "explain"):
+            assert [answer["text"] for answer in call(verb, "--model", model, *named).objects] == sources
+
     def test_the_beam(self, model, files):
         source, target = files
         command = ["evaluate", "--model", model, "--source-file", source, "--target-file", target, "--json"]
@@ -341,7 +365,9 @@ class TestTranslate:
     )
     def test_any_line_has_a_translation_of_one(self, model, text, read):
         content = text + b"\ndog\n"
-        plain = call("translate", "--model", model, stdin=content).lines
+        result = call("translate", "--model", model, stdin=content)
+        assert ("standard input line 1" in result.err) == ("\ufffd" in read)
+        plain = result.out.removesuffix("\n").split("\n")
         assert len(plain) == 2
         found, dog = call("translate", "--model", model, "--json", stdin=content).objects
         assert found["text"] == read

@@ -111,10 +111,12 @@ def test_address_without_film_number_is_the_group(acl_imdb_set):
     ]
 
 
-def test_invalid_utf8_is_replaced_and_line_ends_kept(acl_imdb_set, tmp_path):
+def test_invalid_utf8_is_replaced_and_counted_and_line_ends_kept(acl_imdb_set, tmp_path, capsys):
     (acl_imdb_set.folder / "train" / "neg" / "0_0.txt").write_bytes(b"caf\xe9 \xff ok\r\n")
     for path in (acl_imdb_set.folder, acl_imdb_set.pack(tmp_path / "set.tar")):
         assert read(path, ["train"])["train"][0].text == "caf\ufffd \ufffd ok\r\n"
+        err = capsys.readouterr().err
+        assert "train/neg/0_0.txt' line 1: here is the first of 2 characters" in err and err.count("\n") == 1
 
 
 def test_empty_review_stays(acl_imdb_set, tmp_path):

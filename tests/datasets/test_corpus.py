@@ -219,7 +219,9 @@ def test_penn_treebank(real_data):
 
 @pytest.mark.parametrize("split", ["valid", "dev", "unlabelled", "Train", ""])
 def test_unknown_split(split):
-    assert f"unknown split {split!r}: expected one of train, validation, test" == message("sample", ["train", split])
+    assert f"unknown split {split!r}: expected one of train, validation, test, all" == message(
+        "sample", ["train", split]
+    )
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, math.nan, math.inf])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.datasets.corpus import load_corpus, load_judged
 from nlp_lstm.datasets.text_files import concatenate, decode, split_files
 from nlp_lstm.errors import UserError
 
@@ -244,3 +244,70 @@ def test_folder_that_cannot_be_listed(tmp_path, monkeypatch, call):
         monkeypatch.setattr(os, "scandir", forbid)
         monkeypatch.setattr(Path, "iterdir", lambda path: itertools.chain([path / "a.txt"]))
     assert f"cannot read {str(tmp_path)!r}: Permission denied" in message(tmp_path)
+
+
+# Encodings, and all of a source
+
+LINES = "Größe, „süß“ 狗\n" * 20
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be", "gb18030"])
+def test_encoding_of_a_file(tmp_path, capsys, encoding, suffix):
+    path = tmp_path / f"book.txt{suffix}"
+    path.write_bytes(PACK[suffix](LINES.replace("\n", "\r\n").encode(encoding)))
+    named = encoding if encoding in ("utf-16-be", "gb18030") else ""
+    assert load_corpus(path, ["all"], encoding=named)["all"] == LINES
+    assert "".join(load_corpus(path, ["train", "validation"], encoding=named).values()) == LINES
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_folder_of_files_in_several_encodings(tmp_path, capsys):
+    for name, content in {
+        "a.txt": LINES.encode("utf-16"),
+        "b.txt": LINES.encode(),
+        "c.md": "\nnaïve".encode("cp1252"),
+        "d.txt": "é".encode("cp1252"),
+        "e.txt": b"one\rtwo",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    expected = LINES + LINES + "\nna{}ve\n{}\none\ntwo"
+    assert whole(tmp_path) == expected.format("\ufffd", "\ufffd")
+    err = capsys.readouterr().err
+    assert f"{str(tmp_path / 'c.md')!r} line 2: here is the first of 2 characters in 2 files" in err
+    assert err.count("\n") == 1 and "--encoding cp1252" in err
+    (tmp_path / "b.txt").unlink()
+    assert load_corpus(tmp_path, ["all"], encoding="cp1252")["all"] == expected[len(LINES) :].format("ï", "é")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_of_splits_in_several_encodings(tmp_path):
+    for split, encoding in {"train": "utf-16", "valid": "utf-8", "test": "utf-32"}.items():
+        (tmp_path / f"{split}.txt").write_bytes(f"{split} „é“".encode(encoding))
+    found = load_corpus(tmp_path, [*ALL, "all"])
+    assert found == {
+        **{"train": "train „é“", "validation": "valid „é“", "test": "test „é“"},
+        "all": "train „é“\nvalid „é“\ntest „é“",
+    }
+
+
+def test_what_is_no_text_is_told(tmp_path):
+    (tmp_path / "book.txt").write_bytes(b"%PDF-1.5\n")
+    assert "is a PDF" in message(tmp_path / "book.txt")
+    assert "is a PDF" in message(tmp_path)
+    (tmp_path / "book.txt").write_bytes("plain\n".encode("utf-16-le") * 9)
+    assert "--encoding utf-16-le" in message(tmp_path / "book.txt")
+
+
+def test_how_much_of_a_file_is_judged_is_told(tmp_path, capsys):
+    path = tmp_path / "book.txt"
+    path.write_text("0123456789" * 200)
+    assert load_judged(path, "validation", validation_fraction=0.25) == "0123456789" * 50
+    assert capsys.readouterr().err == (
+        f"{str(path)!r}: judging 500 of 2,000 characters, the part cut off for the split 'validation': --split all "
+        "judges the whole\n"
+    )
+    assert load_judged(path, "all") == "0123456789" * 200
+    write(tmp_path / "folder", train__txt="a", valid__txt="b")
+    assert load_judged(tmp_path / "folder", "validation") == "b"
+    assert capsys.readouterr().err == ""

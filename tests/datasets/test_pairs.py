@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import nlp_lstm.datasets
 from nlp_lstm.datasets import tfds_pairs
-from nlp_lstm.datasets.pairs import Pairs, load_pairs, read_pairs
+from nlp_lstm.datasets.pairs import Pairs, load_judged, load_pairs, read_pairs
 from nlp_lstm.errors import UserError
 
 ALL = ["train", "validation", "test"]
@@ -351,7 +351,8 @@ def test_tatoeba(real_data):
 
 @pytest.mark.parametrize("split", ["valid", "dev", "unlabelled", "Train", ""])
 def test_unknown_split(split):
-    assert message("sample", ["train", split]) == f"unknown split {split!r}: expected one of train, validation, test"
+    expected = f"unknown split {split!r}: expected one of train, validation, test, all"
+    assert message("sample", ["train", split]) == expected
 
 
 @pytest.mark.parametrize("fraction", [0, 0.5, 1, -0.1, math.nan, math.inf])
@@ -391,7 +392,7 @@ def test_source_and_files():
     assert message(None, target_file=Path("b")) == "'b' has no partner: name it with --source-file"
 
 
-@pytest.mark.parametrize("name", ["train.en", "pairs.csv", "pairs", "pairs.tar.gz", "pairs.gz"])
+@pytest.mark.parametrize("name", ["train.en", "pairs.doc", "pairs", "pairs.tar.gz", "pairs.gz"])
 def test_file_of_no_known_kind(tmp_path, name):
     (tmp_path / name).write_text("a\tb\n")
     text = message(tmp_path / name)
@@ -440,3 +441,37 @@ def test_forbidden_path(tmp_path, monkeypatch):
         texts = [message(source), message(None, source_file=source, target_file="b")]
     for text in texts:
         assert text == f"cannot read {source!r}: Permission denied: check its permissions"
+
+
+def test_all_is_every_pair(tmp_path, capsys):
+    pairs = [(f"one {i}", f"eins {i} „é“") for i in range(50)]
+    table = write_table(tmp_path / "pairs.tsv", pairs)
+    assert sorted(rows(load_pairs(table, ["all"])["all"])) == sorted(pairs)
+    assert sorted(rows(load_judged(table, "all").splits["all"])) == sorted(pairs)
+    assert capsys.readouterr().err == ""
+    found = load_judged(table, "test").splits["test"]
+    assert found == load_pairs(table, ["test"])["test"] and 0 < len(found.source) < 50
+    assert f"judging {len(found.source)} of 50 pairs" in capsys.readouterr().err
+    parts = load_pairs("sample", [*ALL, "all"])
+    assert rows(parts["all"]) == [pair for split in ALL for pair in rows(parts[split])]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig", "cp1252"])
+def test_encodings(tmp_path, capsys, encoding):
+    pairs = [(f"the café {i}", f"das „Café“ {i}") for i in range(50)]
+    named = encoding if encoding == "cp1252" else ""
+    table = tmp_path / "pairs.tsv"
+    table.write_bytes("".join(f"{source}\t{target}\r\n" for source, target in pairs).encode(encoding))
+    assert sorted(rows(load_pairs(table, ["all"], encoding=named)["all"])) == sorted(pairs)
+    for at, side in enumerate(("en", "de")):
+        (tmp_path / f"train.{side}").write_bytes("".join(f"{pair[at]}\n" for pair in pairs).encode(encoding))
+    files = {"source_file": tmp_path / "train.en", "target_file": tmp_path / "train.de"}
+    assert rows(read_pairs(*files.values(), named)) == pairs
+    ways = [(tmp_path, {}), (tmp_path / "train", {}), (None, files)]
+    for source, how in ways:
+        languages = {} if how else {"source_language": "en", "target_language": "de"}
+        assert sorted(rows(load_pairs(source, ["all"], encoding=named, **how, **languages)["all"])) == sorted(pairs)
+    assert capsys.readouterr().err == ""
+    if named:
+        read_pairs(*files.values())
+        assert capsys.readouterr().err.count("--encoding cp1252") == 2

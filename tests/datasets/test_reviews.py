@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nlp_lstm.datasets.review_records import LABELS
-from nlp_lstm.datasets.reviews import load_reviews
+from nlp_lstm.datasets.reviews import load_judged, load_reviews
 from nlp_lstm.errors import UserError
 
 
@@ -166,3 +166,31 @@ def test_archive_without_test(acl_imdb_set, tmp_path):
         assert "'test'" in message(str(source), ["test"])
         assert len(load_reviews(str(source), ["train"], validation_fraction=0)["train"]) == 24
         assert len(load_reviews(str(source), ["unlabelled"])["unlabelled"]) == 4
+
+
+def test_all_is_every_labelled_text(acl_imdb_set, tmp_path):
+    records = acl_imdb_set.records
+    found = load_reviews(acl_imdb_set.folder, ["all", "train"], validation_fraction=0.25)
+    assert sorted(found["all"]) == sorted(records["train"] + records["test"])
+    assert len(found["train"]) < len(records["train"])
+    parts = load_reviews("sample", ["train", "validation", "test", "all"])
+    assert sorted(parts["all"]) == sorted(parts["train"] + parts["validation"] + parts["test"])
+    table = write(tmp_path / "x.csv", *(f"t{i},{i % 2}," for i in range(1821)), "who knows,,")
+    assert {record.text for record in load_reviews(table, ["all"])["all"]} == {f"t{i}" for i in range(1821)}
+    few = write(tmp_path / "few.csv", "a,pos,", "b,neg,")
+    assert len(load_reviews(few, ["all"])["all"]) == 2
+    assert "no negative text among the 1 of the split 'all'" in message(write(tmp_path / "y.csv", "a,pos,"), ["all"])
+
+
+def test_how_many_rows_of_a_table_are_judged_is_told(tmp_path, capsys):
+    table = write(tmp_path / "x.csv", *(f"t{i},{i % 2}," for i in range(1821)))
+    assert len(load_judged(table, "all")) == 1821
+    assert capsys.readouterr().err == ""
+    found = load_judged(table, "test")
+    assert found == load_reviews(table, ["test"])["test"]
+    assert capsys.readouterr().err == (
+        f"{table!r}: judging {len(found)} of 1,821 rows with a label, the part cut off for the split 'test': --split "
+        "all judges every row\n"
+    )
+    load_judged("sample", "test")
+    assert capsys.readouterr().err == ""
