@@ -28,7 +28,7 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 demo: setup
 	PYTHON=$(abspath $(BIN)/python) sh apps/demo.sh
