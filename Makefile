@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test test-jax check format lock clean
 
 help:
 	@echo "make setup   build .venv from the locked requirements"
 	@echo "make demo    train, evaluate, explain, export and serve on what is in the repository"
 	@echo "make test    lint, type check and all tests"
+	@echo "make test-jax  the layer and the models on JAX, in a venv of its own without TensorFlow"
 	@echo "make format  let ruff put the code in order"
 	@echo "make lock    resolve pyproject.toml anew into requirements.lock"
 
@@ -28,7 +29,20 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+# The layer and the models in an environment that has no TensorFlow at all; other tests use it as their oracle.
+JAX_VENV := .venv-jax
+JAX_TESTS := tests/test_lstm.py tests/models/test_classifier.py tests/models/test_encoder.py tests/models/test_pretraining.py
+
+$(JAX_VENV)/.ready: Makefile
+	$(PYTHON) -m venv $(JAX_VENV)
+	$(JAX_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		"keras>=3.15,<3.16" jax "numpy>=2" "pytest>=9" "hypothesis>=6.150"
+	touch $@
+
+test-jax: $(JAX_VENV)/.ready
+	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(JAX_VENV)/bin/python -m pytest $(JAX_TESTS)
 
 demo: setup
 	PYTHON=$(abspath $(BIN)/python) sh apps/demo.sh
@@ -44,4 +58,4 @@ lock:
 		--no-emit-index-url --no-emit-find-links --no-header --upgrade --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(JAX_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,25 +1,62 @@
-"""What the apps share on the command line: flags out of dataclasses, where texts come from, how mistakes are told."""
+"""What the apps share on the command line: flags, where texts come from, how mistakes are told."""
 
+import errno
 import io
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from nlp_lstm.datasets.encodings import STANDARD_INPUT, decode, plain_line_ends
 from nlp_lstm.errors import UserError
+from nlp_lstm.text.visible import for_terminal
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
+"""In a clone of the repository; where the package was installed alone there is no such folder."""
+
+_PROGRAM: ContextVar[str] = ContextVar("_PROGRAM", default="nlp_lstm")
+
+# Flags that several verbs have, with what `--help` says of them.
+NewRun = Annotated[
+    Path, Parameter(help="Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.")
+]
+FinishedRun = Annotated[Path, Parameter(help="The run's folder.")]
+Model = Annotated[
+    Path | None,
+    Parameter(help="A SavedModel, or a folder of versions of which the latest counts; by default the shipped one."),
+]
+Run = Annotated[Path | None, Parameter(help="Use this training run instead.")]
+JudgedRun = Annotated[
+    Path | None,
+    Parameter(help="Judge this training run instead, and keep the figures in it for the model card."),
+]
+Texts = Annotated[str, Parameter(help="The texts; without them the lines of --file or of standard input.")]
+TextFile = Annotated[Path | None, Parameter(help="A text a line.")]
+Encoding = Annotated[
+    str,
+    Parameter(
+        help="Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark "
+        "overrules it."
+    ),
+]
+ExportFolder = Annotated[Path, Parameter(help="The model's folder; the next free version number is made below it.")]
+Json = Annotated[bool, Parameter(help="Print one JSON object.")]
+JsonLines = Annotated[bool, Parameter(help="Print one JSON object a text.")]
 
 
 @contextmanager
 def _standard_error_closed() -> Iterator[None]:
     """Send what C++ code writes to file descriptor 2 nowhere; Python's own errors are raised, not written."""
+    if sys.stderr is None:  # it was closed when Python began
+        yield
+        return
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -39,27 +76,138 @@ def import_tensorflow_quietly() -> None:
         import tensorflow  # noqa: F401
 
 
+class LazyModule:
+    """Stands for a module until something of it is used: only then is it imported, and TensorFlow quietly before it.
+
+    >>> inference = LazyModule("nlp_lstm.sentiment.inference")
+    >>> inference.TEXTS_IN_BATCH
+    64
+
+    So `--help`, and a mistake in a flag, are answered before the seconds that TensorFlow takes.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if self._name not in sys.modules:
+            import_tensorflow_quietly()
+        return getattr(import_module(self._name), attribute)
+
+
 def run(app: App, arguments: list[str] | None = None) -> int:
     """Run an app and return the exit status: 0, 2 after a user's mistake, which is told in one line, or 130.
 
-    >>> sys.exit(run(app))
+    >>> app = App(name="shop")
+    >>> @app.command
+    ... def sell(goods: str) -> None:
+    ...     print("sold:", goods)
+    >>> run(app, ["sell", "bread"])
+    sold: bread
+    0
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, and no text must fail in a terminal's encoding
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    app.suppress_keyboard_interrupt = False  # cyclopts would leave without a word
-    try:
-        app(arguments, print_error=False, exit_on_error=False, result_action="return_none")
-        print(end="", flush=True)  # a pipe closed by its reader is met here and not when Python ends
-    except (CycloptsError, UserError) as error:
-        print(f"{app.name[0]}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print(f"{app.name[0]}: stopped", file=sys.stderr)
-        return 130
+    with _streams_that_lead_somewhere():
+        if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, and no text must fail in a terminal's encoding
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        app.suppress_keyboard_interrupt = False  # cyclopts would leave without a word
+        called = _PROGRAM.set(_program(app, arguments))
+        try:
+            app(arguments, print_error=False, exit_on_error=False, result_action="return_none")
+            print(end="", flush=True)  # a pipe closed by its reader is met here and not when Python ends
+        except (CycloptsError, UserError) as error:
+            tell(str(error))
+            return 2
+        except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
+            _give_up_output()
+            return 0
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            tell(f"cannot write ({error.strerror}): make room, or write elsewhere")
+            _give_up_output()
+            return 2
+        except KeyboardInterrupt:
+            tell("stopped")
+            return 130
+        finally:
+            _PROGRAM.reset(called)
     return 0
+
+
+def _program(app: App, arguments: list[str] | None) -> str:
+    """What was called: `sentiment`, or `nlp-lstm sentiment`."""
+    chain, apps, _ = app.parse_commands(arguments)
+    groups = [name for name, called in zip(chain, apps[1:], strict=False) if called.default_command is None]
+    return " ".join([app.name[0], *groups])
+
+
+@contextmanager
+def _streams_that_lead_somewhere() -> Iterator[None]:
+    """Let standard streams that were closed before the start (`2>&-`) lead nowhere, as /dev/null does.
+
+    Else the next file opened would get such a stream's number, and what C++ code writes to the stream would be written
+    into that file; Python's own `print` writes to standard output where there is no standard error.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    with ExitStack() as afterwards:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:
+                setattr(sys, name, afterwards.enter_context(open(os.devnull, "w", encoding="utf-8")))
+                afterwards.callback(setattr, sys, name, None)
+        yield
+
+
+def _give_up_output() -> None:
+    """What still waits to be written would fail once more when Python ends, and change the exit status."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(message: str) -> None:
+    """Tell the user something in one line of standard error, behind the name of what was called.
+
+    >>> tell("the model does not know 'é'")
+    """
+    with suppress(OSError):  # nobody reads it, or the disk is full: no reason for another exit status
+        print(f"{_PROGRAM.get()}: {for_terminal(' '.join(message.split()))}", file=sys.stderr, flush=True)
+
+
+def shipped_unless_named(model: Path | None, run: Any, app_name: str) -> Path:
+    """The model that a verb is to use where no training run is named: the one named, else the shipped one.
+
+    >>> shipped_unless_named(Path("models/mine"), None, "sentiment")
+    PosixPath('models/mine')
+
+    Raises:
+        UserError: for both a model and a run, or if none is named and none was shipped.
+    """
+    if model is not None and run:
+        raise UserError("--model and --run both name what to use: give one of the two")
+    shipped = SHIPPED_MODELS / app_name
+    if model is None and not run and not shipped.exists():
+        raise UserError(
+            f"no model was installed with this program: name one with --model (of a clone of its repository: "
+            f"saved_models/{app_name}), or a training run with --run"
+        )
+    return shipped if model is None else model
+
+
+def check_suffix(flag: str, path: Path | None, suffix: str) -> None:
+    """Refuse a file whose name does not end as what is written into it.
+
+    >>> check_suffix("--plot", Path("gates.pdf"), ".png")
+    Traceback (most recent call last):
+    nlp_lstm.errors.UserError: --plot writes PNG, got 'gates.pdf': name a file that ends in .png
+    """
+    if path is not None and path.suffix.lower() != suffix:
+        raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
 
 
 def texts_from(arguments: tuple[str, ...], file: Path | None, encoding: str = "") -> list[bytes]:
@@ -106,6 +254,40 @@ def text_from(arguments: tuple[str, ...], file: Path | None, encoding: str = "")
     return b"\n".join(texts_from(arguments, file, encoding))
 
 
+def print_text(text: str, end: str = "\n") -> None:
+    """Print what a model wrote: as it is to a file or a pipe, while a terminal shows its controls and does not obey."""
+    print(for_terminal(text, keep="\n\t") if sys.stdout.isatty() else text, end=end, flush=True)
+
+
 def print_json(value: dict[str, Any]) -> None:
-    """Print one JSON object on one line of standard output."""
+    """Print one JSON object on one line of standard output.
+
+    >>> print_json({"text": "é", "score": 0.5})
+    {"text": "é", "score": 0.5}
+    """
     print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def print_figures(figures: Mapping[str, Any]) -> None:
+    """Print figures for people, one a line; one that could not be told is left out.
+
+    >>> print_figures({"examples": 182, "accuracy": 0.9})
+    examples 182
+    accuracy 0.9000
+    """
+    told = {name: value for name, value in figures.items() if value is not None}
+    width = max(map(len, told), default=0)
+    for name, value in told.items():
+        print(f"{name:{width}} {value:.4f}" if isinstance(value, float) else f"{name:{width}} {value}")
+
+
+def print_version(version: Path, as_json: bool) -> None:
+    """Print where an export was written.
+
+    >>> print_version(Path("saved_models/mine/1"), as_json=True)
+    {"version": "saved_models/mine/1"}
+    """
+    if as_json:
+        print_json({"version": str(version)})
+    else:
+        print(version)

@@ -14,10 +14,11 @@ from nlp_lstm.errors import UserError
 def told_if_unwritable(flag: str, target: Path) -> Iterator[None]:
     """Tell an error of writing what a flag of the command line names as the user's mistake.
 
-    >>> with told_if_unwritable("--plot", Path("/gates.png")), atomic_path(Path("/gates.png")) as path:
+    >>> plot = Path("README.md/gates.png")
+    >>> with told_if_unwritable("--plot", plot), atomic_path(plot) as path:
     ...     figure.savefig(path)
     Traceback (most recent call last):
-    nlp_lstm.errors.UserError: cannot write --plot '/gates.png' (Permission denied): name another place
+    nlp_lstm.errors.UserError: cannot write --plot 'README.md/gates.png' (File exists): name another place
     """
     try:
         yield
@@ -29,8 +30,11 @@ def told_if_unwritable(flag: str, target: Path) -> Iterator[None]:
 def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside `target`, and rename it into place when the block ends well.
 
-    >>> with atomic_path(Path("config.json")) as path:
-    ...     path.write_text("{}")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder, "config.json")) as path:
+    ...         characters = path.write_text("{}")
+    ...     print(Path(folder, "config.json").read_text())
+    {}
 
     Works for a file and for a folder. On an error, or a kill, `target` stays what it was. The temporary name keeps the
     suffix, since some writers go by it, and begins with a dot, so that nothing takes it for a model version.

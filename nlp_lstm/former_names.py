@@ -1,6 +1,7 @@
 """Where the modules of before the packages went: their old names can still be imported, with a `DeprecationWarning`.
 
->>> from nlp_lstm.subwords import Subwords  # now in nlp_lstm.text.subwords
+>>> with warnings.catch_warnings(action="ignore"):
+...     from nlp_lstm.subwords import Subwords  # now in nlp_lstm.text.subwords
 
 Two tables tell the whole of it; a line of them goes when nobody needs it any more.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +26,7 @@ MODULES = {
     "char_lm_writing": ["char_lm.writing"],
     "datasets.records": ["datasets.review_records"],
     "datasets.table": ["datasets.review_table"],
-    "drawing": ["pictures.drawing"],
+    "drawing": ["pictures.drawing", "text.visible"],
     "dynamic_evaluation": ["char_lm.dynamic_evaluation"],
     "export": ["saved_model"],
     "folded_language_model": ["char_lm.folded_language_model"],
@@ -64,7 +66,10 @@ _RENAMED = {("datasets", "load"): "load_reviews"}
 def names_of(package: str) -> Callable[[str], Any]:
     """The `__getattr__` of a package that was a module: finds in its modules what the module held.
 
-    >>> __getattr__ = names_of(__name__)
+    >>> __getattr__ = names_of("nlp_lstm.text")
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     __getattr__("tokenize").__module__
+    'nlp_lstm.text.words'
     """
     former = package.removeprefix("nlp_lstm.")
     return _found_in(former, [f"nlp_lstm.{module}" for module in PACKAGES[former]])
@@ -72,8 +77,11 @@ def names_of(package: str) -> Callable[[str], Any]:
 
 def _found_in(former: str, modules: list[str]) -> Callable[[str], Any]:
     def find(name: str) -> Any:
+        # `from package import module` asks here before it imports the module. To look for that name in others would
+        # import them, and one of them may be importing the very module.
+        is_module = former in PACKAGES and not name.startswith("__") and find_spec(f"nlp_lstm.{former}.{name}")
         now = _RENAMED.get((former, name), name)
-        for module in () if name.startswith("__") else modules:
+        for module in () if name.startswith("__") or is_module else modules:
             found = import_module(module)
             # What a module merely imports, such as another module, was never part of it.
             if now in vars(found) and not isinstance(vars(found)[now], ModuleType):

@@ -14,9 +14,21 @@ if TYPE_CHECKING:
 
 SettingsKind = TypeVar("SettingsKind", bound="DataclassInstance")
 
+DATA_FINGERPRINT = "data_sha256"
+"""Of a run's settings that which settles what it was trained on (`nlp_lstm.datasets.known_sets`). Runs of before have
+none."""
+
 
 class RunFolder:
-    """Where a training run keeps what it needs to go on, to be judged and to be used."""
+    """Where a training run keeps what it needs to go on, to be judged and to be used.
+
+    >>> from tempfile import mkdtemp
+    >>> run = RunFolder(Path(mkdtemp(), "imdb"))
+    >>> run.start({"task": "sentiment", "seed": 7})
+    >>> run.write_metrics([{"stage": "training", "epoch": 1, "val_loss": 0.5}])
+    >>> run.config()["seed"], run.metrics()[-1]["val_loss"]
+    (7, 0.5)
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -29,7 +41,7 @@ class RunFolder:
         return self.checkpoints / f"{stage}-best.weights.h5"
 
     def start(self, config: dict[str, Any], defaults: Any = None) -> None:
-        """Make the folder and keep the settings; refuse a folder that holds a run with others.
+        """Make the folder and keep the settings; refuse a folder that holds a run with others, or on other data.
 
         Args:
             config: the settings, and what else tells runs apart.
@@ -50,6 +62,13 @@ class RunFolder:
             ) from None
         found = with_defaults(self.config(), defaults) if defaults is not None else self.config()
         changed = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
+        if DATA_FINGERPRINT in changed:
+            changed.remove(DATA_FINGERPRINT)
+            if not changed and found.get(DATA_FINGERPRINT):
+                raise UserError(
+                    f"the data of the run in '{self.path}' has changed since it was started: put back what it was "
+                    "trained on, or name a new folder with --run"
+                )
         if changed:
             raise UserError(
                 f"the run in '{self.path}' was started with other settings ({', '.join(changed)}): "
@@ -91,7 +110,12 @@ class RunFolder:
 def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[dict[str, Any]], Any]) -> Any:
     """What `load` makes of a finished run's settings and files.
 
-    >>> load_finished(run, "sentiment", "a sentiment classifier", load)
+    >>> from tempfile import mkdtemp
+    >>> run = RunFolder(Path(mkdtemp(), "imdb"))
+    >>> run.start({"task": "sentiment", "units": 128})
+    >>> run.model_weights.touch()  # as if it were finished
+    >>> load_finished(run, "sentiment", "a sentiment classifier", lambda config: config["units"])
+    128
 
     Raises:
         UserError: if the folder holds no run, one of another task or not finished, or what `load` cannot read.
@@ -139,7 +163,11 @@ def settings_of(config: dict[str, Any], kind: type[SettingsKind]) -> SettingsKin
 def as_started(run: Path | None, defaults: Any, **given: Any) -> dict[str, Any]:
     """Settings of a verb that looks at a run: as given, else as the run was started with, else the defaults.
 
-    >>> as_started(Path("runs/imdb"), Settings(), seed=None, validation_fraction=0.2)
+    >>> from tempfile import mkdtemp
+    >>> from nlp_lstm.sentiment.settings import Settings
+    >>> run = RunFolder(Path(mkdtemp(), "imdb"))
+    >>> run.start({"task": "sentiment", "seed": 7, "validation_fraction": 0.1})
+    >>> as_started(run.path, Settings(), seed=None, validation_fraction=0.2)
     {'seed': 7, 'validation_fraction': 0.2}
 
     So a run whose validation data was cut off in a way of its own is judged on what it was not trained on.

@@ -18,8 +18,16 @@ MODEL_CARD = "model_card.md"
 def save(module: tf.Module, base: Path, warm_up: dict[str, dict[str, Any]], model_card: str) -> Path:
     """Write a module with `signatures` as the next version below `base`, and its model card beside the versions.
 
-    >>> save(serving, Path("saved_models/sentiment"), {"serving_default": {"text": ["A fine film."]}}, card)
-    PosixPath('saved_models/sentiment/2')
+    >>> from tempfile import mkdtemp
+    >>> spec = tf.TensorSpec([None], tf.string, name="text")
+    >>> module = tf.Module(name="lengths")
+    >>> module.lengths = tf.function(lambda text: {"length": tf.strings.length(text)}, [spec], autograph=False)
+    >>> module.signatures, module.resources = {"serving_default": module.lengths}, []
+    >>> base = Path(mkdtemp(), "lengths")
+    >>> save(module, base, {"serving_default": {"text": ["A fine film."]}}, "# Lengths").name
+    '1'
+    >>> load(base).signatures["serving_default"](text=tf.constant(["four"]))["length"].numpy()
+    array([4], dtype=int32)
 
     The version is written under a hidden name and renamed when it is whole, so a server that polls the folder never
     sees half of one.
@@ -81,7 +89,11 @@ def write_warm_up(path: Path, model: str, signatures: dict[str, Any], warm_up: d
 
 
 def versions(base: Path) -> list[int]:
-    """The version numbers of the models below a folder, in order."""
+    """The version numbers of the models below a folder, in order.
+
+    >>> 1 in versions(Path("saved_models/translation"))
+    True
+    """
     if not os.path.isdir(base):
         return []
     # A server reads them as int64.

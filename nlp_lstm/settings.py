@@ -12,7 +12,10 @@ Range = tuple[str, Callable[[Any], bool], str]
 def check_ranges(settings: Any, ranges: Sequence[Range]) -> None:
     """Refuse the first setting that is out of its range.
 
-    >>> check_ranges(settings, [("units layers", lambda value: value >= 1, "at least 1")])
+    >>> from types import SimpleNamespace
+    >>> check_ranges(SimpleNamespace(units=8, layers=0), [("units layers", lambda value: value >= 1, "at least 1")])
+    Traceback (most recent call last):
+    nlp_lstm.errors.UserError: --layers is 0: expected at least 1
 
     Raises:
         UserError: names the flag, the value and what is expected. NaN compares false, and is never accepted.

@@ -1,8 +1,10 @@
 """What the apps share on the command line: exit statuses, where texts come from, and JSON."""
 
+import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from cyclopts import App
 from nlp_lstm import cli
 from nlp_lstm.errors import UserError
 
+ROOT = Path(__file__).parents[1]
 UNICODE = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 app = App(name="shop", help="A shop.", version_flags=[])
@@ -33,7 +36,26 @@ def tell(good: str) -> None:
     cli.print_json({"good": good})
 
 
+class TestPrintText:
+    def test_a_file_gets_it_as_it_is(self):
+        with contextlib.redirect_stdout(io.StringIO()) as stream:
+            cli.print_text("a\x1b[31m\r\u202e\n", end="")
+        assert stream.getvalue() == "a\x1b[31m\r\u202e\n"
+
+    def test_a_terminal_does_not_obey(self):
+        with contextlib.redirect_stdout(io.StringIO()) as stream:
+            stream.isatty = lambda: True
+            cli.print_text("two\n\tlines\x1b[31m\r\u202e")
+        assert stream.getvalue() == "two\n\tlines␛[31m␍\\u202e\n"
+
+
 class TestRun:
+    def test_a_mistake_that_names_controls_rings_no_bell(self, capsys):
+        assert cli.run(app, ["sell", "--number", "\x1b[31m\x07"]) == 2
+        err = capsys.readouterr().err
+        assert "␛[31m␇" in err
+        assert "\x1b" not in err
+
     def test_success(self, capsys):
         assert cli.run(app, ["sell", "bread", "--number", "2"]) == 0
         assert capsys.readouterr() == ("2 bread\n", "")
@@ -98,6 +120,128 @@ class TestRun:
     def test_without_standard_output(self, monkeypatch):
         monkeypatch.setattr(sys, "stdout", None)
         assert cli.run(app, ["sell", "bread"]) == 0
+
+
+class TestClosedStreams:
+    """`2>&-` and the like: the program works, its exit status is true, and nothing lands where it should not."""
+
+    SCRIPT = """
+import os, sys
+from pathlib import Path
+from cyclopts import App
+from nlp_lstm import cli
+from nlp_lstm.errors import UserError
+
+app = App(name="shop")
+
+@app.command
+def sell(file: Path, *, fail: bool = False):
+    with open(file, "w") as written:  # has the lowest number that is free
+        for number in (1, 2):
+            os.write(number, b"C++ writes here\\n")
+        cli.tell("a note")
+        cli.print_json({"good": "bread"})
+        written.write("sold")
+    with cli._standard_error_closed():
+        os.write(2, b"a notice\\n")
+    if fail:
+        raise UserError("no bread left")
+
+sys.exit(cli.run(app))
+"""
+
+    @pytest.mark.parametrize("fail", [False, True])
+    @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+    def test_the_program_works(self, tmp_path, closed, fail):
+        file = tmp_path / "sold.txt"
+        command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-c", self.SCRIPT, "sell", str(file)]
+        done = subprocess.run(
+            [*command, *(["--fail"] if fail else [])], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (2 if fail else 0)
+        assert file.read_text() == "sold"
+        told = "C++ writes here\nshop: a note\n" + ("shop: no bread left\n" if fail else "")
+        assert done.stderr == ("" if "2>&-" in closed else told)
+        assert done.stdout == ("" if " >&-" in f" {closed}" else 'C++ writes here\n{"good": "bread"}\n')
+
+    def test_a_full_disk_is_told(self, tmp_path):
+        if not Path("/dev/full").exists():
+            pytest.skip("no device here is always full")
+        command = ["sh", "-c", 'exec "$0" "$@" >/dev/full', sys.executable, "-c", self.SCRIPT, "sell", "/dev/null"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith("shop: cannot write (No space left on device)")
+
+    def test_a_closed_standard_error_does_not_stop_the_import_of_tensorflow(self, monkeypatch):
+        monkeypatch.setattr(sys, "stderr", None)
+        monkeypatch.setitem(sys.modules, "tensorflow", sys)  # imported already
+        cli.import_tensorflow_quietly()
+        assert sys.stderr is None
+
+
+class TestShippedUnlessNamed:
+    def test_what_is_named_goes_first(self):
+        assert cli.shipped_unless_named(Path("mine"), None, "sentiment") == Path("mine")
+        assert cli.shipped_unless_named(None, None, "sentiment") == ROOT / "saved_models" / "sentiment"
+
+    @pytest.mark.parametrize("run", [Path("run"), [Path("run")]])
+    def test_a_model_beside_a_run_is_refused(self, run):
+        with pytest.raises(UserError, match="--model and --run both name what to use: give one of the two"):
+            cli.shipped_unless_named(Path("mine"), run, "sentiment")
+
+    def test_installed_alone_there_is_none(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(cli, "SHIPPED_MODELS", tmp_path / "saved_models")
+        with pytest.raises(UserError, match=r"no model was installed.* --model \(.*saved_models/char_lm\).* --run"):
+            cli.shipped_unless_named(None, None, "char_lm")
+        assert cli.shipped_unless_named(Path("mine"), [], "char_lm") == Path("mine")
+        cli.shipped_unless_named(None, Path("run"), "char_lm")  # no model is needed
+
+
+class TestCheckSuffix:
+    def test_names_that_end_well(self):
+        cli.check_suffix("--plot", None, ".png")
+        cli.check_suffix("--plot", Path("a/b.PNG"), ".png")
+
+    @pytest.mark.parametrize("name", ["a.pdf", "png", ".png", "a.png.txt", "a.png/b"])
+    def test_others_are_refused(self, name):
+        with pytest.raises(UserError, match="--plot writes PNG, got '.*': name a file that ends in .png"):
+            cli.check_suffix("--plot", Path(name), ".png")
+
+
+class TestPrintFigures:
+    def test_in_columns(self, capsys):
+        cli.print_figures({"examples": 3, "loss": 0.123456, "perplexity": None, "name": "a b"})  # None: there is none
+        out = capsys.readouterr().out
+        assert out == "examples 3\nloss     0.1235\nname     a b\n"
+
+    def test_none(self, capsys):
+        cli.print_figures({})
+        assert capsys.readouterr().out == ""
+
+
+class TestPrintVersion:
+    def test_both_ways(self, capsys):
+        cli.print_version(Path("models/2"), False)
+        cli.print_version(Path("models/2"), True)
+        assert capsys.readouterr().out == 'models/2\n{"version": "models/2"}\n'
+
+
+class TestLazyModule:
+    def test_is_imported_when_it_is_used(self, tmp_path, monkeypatch):
+        imported = []
+        monkeypatch.setattr(cli, "import_tensorflow_quietly", lambda: imported.append("tensorflow"))
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "slow_to_import.py").write_text("answer = 42\n")
+        module = cli.LazyModule("slow_to_import")
+        assert "slow_to_import" not in sys.modules
+        assert module.answer == 42
+        assert imported == ["tensorflow"]
+        monkeypatch.setattr(sys.modules["slow_to_import"], "answer", 43)
+        assert module.answer == 43
+        assert imported == ["tensorflow"]
+        with pytest.raises(AttributeError, match="no attribute 'question'"):
+            _ = module.question
+        del sys.modules["slow_to_import"]
 
 
 def stdin_of(content: bytes, terminal=False):
@@ -264,3 +408,34 @@ def test_tensorflow_is_imported_without_notices_and_standard_error_is_back(capfd
     monkeypatch.undo()
     os.write(2, b"still there\n")
     assert capfd.readouterr().err == "still there\n"
+
+
+HEAVY = ("tensorflow", "keras", "numpy", "matplotlib", "sklearn", "scipy", "sentencepiece", "sacrebleu")
+
+
+@pytest.mark.parametrize("app_name", ["sentiment", "char_lm", "translation"])
+def test_help_and_mistakes_are_told_without_what_takes_seconds_to_import(app_name):
+    """Every verb's help, a flag that is not there, and values that the verb itself refuses."""
+    script = f"""
+import sys
+from nlp_lstm import cli
+from nlp_lstm.{app_name}.commands import app
+verbs = [name for name in app if not name.startswith("-")]
+assert "train" in verbs and len(verbs) >= 5, verbs
+assert cli.run(app, ["--help"]) == 0
+assert all(cli.run(app, [verb, "--help"]) == 0 for verb in verbs)
+assert all(cli.run(app, [verb, "--nonsense"]) == 2 for verb in verbs)
+for mistake in (
+    ["train", "--data", "sample", "--run", "none", "--units", "none"],
+    ["train", "--data", "sample", "--run", "none", "--seed", "-1"],
+    ["explain", "a text", "--plot", "a.pdf"],
+    ["explain", "a text", "--file", "none.txt"],
+    {{"sentiment": ["explain", "a", "b", "--plot", "a.png"], "char_lm": ["generate", "--length", "0"],
+      "translation": ["translate", "dog", "--beam-size", "17"]}}["{app_name}"],
+):
+    assert cli.run(app, mistake) == 2, mistake
+print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"

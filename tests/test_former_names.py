@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import nlp_lstm
+from nlp_lstm import former_names
 from nlp_lstm.former_names import MODULES, PACKAGES
 
 
@@ -46,6 +47,22 @@ def test_what_never_was_is_not_found():
     # A module that another merely imports is not one of its names.
     with pytest.raises(AttributeError):
         _ = importlib.import_module("nlp_lstm.subwords").tf
+
+
+def test_a_module_of_a_package_is_no_former_name_and_imports_no_other(monkeypatch):
+    """Else `from nlp_lstm.sentiment import batches` would import the training first, which imports who asks."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is imported")
+
+    monkeypatch.setattr(former_names, "import_module", refuse)
+    for package in PACKAGES:
+        folder = Path(nlp_lstm.__file__).parent / package
+        modules = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert modules
+        for module in modules:
+            with pytest.raises(AttributeError):
+                former_names.names_of(f"nlp_lstm.{package}")(module)
 
 
 def test_the_layer_alone_imports_nothing_else_of_the_suite():

@@ -1,31 +1,34 @@
 """Character language modelling: train on running text, judge, write, score, look inside and export."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from nlp_lstm import cli
+from nlp_lstm.char_lm.generation import Generation
+from nlp_lstm.char_lm.limits import Gate, PropertyName
+from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
-
-cli.import_tensorflow_quietly()
-
-import numpy as np
-
-from nlp_lstm.char_lm import inference
-from nlp_lstm.char_lm.export import export_run
-from nlp_lstm.char_lm.inference import CharLm, Generation
-from nlp_lstm.char_lm.looking import GATES, UnitRows, rows_to_show
-from nlp_lstm.char_lm.settings import Settings
-from nlp_lstm.char_lm.text_properties import PropertyName, properties_of
-from nlp_lstm.char_lm.train import train as train_run
-from nlp_lstm.char_lm.writing import Writer
-from nlp_lstm.pictures import activity_map
 from nlp_lstm.run_folder import RunFolder, as_started
 
-SHIPPED = cli.SHIPPED_MODELS / "char_lm"
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nlp_lstm.char_lm import export as exporting
+    from nlp_lstm.char_lm import inference, looking, text_properties, writing
+    from nlp_lstm.char_lm import train as training
+    from nlp_lstm.pictures import activity_map
+else:
+    np = cli.LazyModule("numpy")
+    exporting = cli.LazyModule("nlp_lstm.char_lm.export")
+    inference = cli.LazyModule("nlp_lstm.char_lm.inference")
+    looking = cli.LazyModule("nlp_lstm.char_lm.looking")
+    text_properties = cli.LazyModule("nlp_lstm.char_lm.text_properties")
+    writing = cli.LazyModule("nlp_lstm.char_lm.writing")
+    training = cli.LazyModule("nlp_lstm.char_lm.train")
+    activity_map = cli.LazyModule("nlp_lstm.pictures.activity_map")
 
 app = App(name="char_lm", help=__doc__, version_flags=[])
 
@@ -34,7 +37,7 @@ app = App(name="char_lm", help=__doc__, version_flags=[])
 def train(
     *,
     data: str,
-    run: Path,
+    run: cli.NewRun,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
     """Train a model. Started again with the same flags after a kill, it goes on from the last whole epoch.
@@ -44,10 +47,8 @@ def train(
     data
         `sample`, `stdlib` (the sources of Python's standard library on this machine), a text file or a folder of them
         (also .gz, .bz2, .xz), or the name of a TensorFlow dataset such as `tiny_shakespeare`.
-    run
-        Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
     """
-    train_run(data, RunFolder(run), settings)
+    training.train(data, RunFolder(run), settings)
 
 
 @app.command
@@ -55,13 +56,13 @@ def evaluate(
     *,
     data: str,
     split: Literal["train", "validation", "test", "all"] = "validation",
-    model: Path = SHIPPED,
-    run: Path | None = None,
+    model: cli.Model = None,
+    run: cli.JudgedRun = None,
     line_mode: bool | None = None,
     validation_fraction: float | None = None,
     encoding: str | None = None,
     dynamic: bool = False,
-    json: bool = False,
+    json: cli.Json = False,
 ) -> None:
     """Judge a model on a split of a text.
 
@@ -71,10 +72,6 @@ def evaluate(
         As for `train`.
     split
         Which part to judge on; of a single file there is a validation part, its end, and `all`, the whole.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Judge this training run instead, and keep the figures in it for the model card.
     line_mode
         As for `train`; where it is not named, as of --run.
     validation_fraction
@@ -83,18 +80,16 @@ def evaluate(
         Likewise.
     dynamic
         Also let the model learn from the text as it goes, which is another figure; needs --run.
-    json
-        Print one JSON object.
     """
+    model = cli.shipped_unless_named(model, run, "char_lm")
     how = as_started(run, Settings(), line_mode=line_mode, validation_fraction=validation_fraction, encoding=encoding)
-    result = inference.evaluate(CharLm(model, run), data, split, **how, dynamic=dynamic)
+    result = inference.evaluate(inference.CharLm(model, run), data, split, **how, dynamic=dynamic)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
     if json:
         cli.print_json(result)
         return
-    for key, value in result.items():
-        print(f"{key:23} {value:.4f}" if isinstance(value, float) else f"{key:23} {value}")
+    cli.print_figures(result)
 
 
 @app.command
@@ -111,9 +106,9 @@ def generate(
     samples: int = 1,
     stop: str = "",
     beam: int = 0,
-    model: Path = SHIPPED,
-    run: Path | None = None,
-    json: bool = False,
+    model: cli.Model = None,
+    run: cli.Run = None,
+    json: cli.JsonLines = False,
 ) -> None:
     """Go on with a prompt.
 
@@ -141,41 +136,36 @@ def generate(
         End before this string.
     beam
         Do not draw, but look for the likeliest continuation with a beam of this size.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead.
-    json
-        Print one JSON object a text.
     """
     how = Generation(length, temperature, top_k, top_p, seed, samples, beam)
     how.check()
     if beam and (samples > 1 or stop):
         raise UserError("--beam finds one text of the length asked for: leave out --samples and --stop")
+    model = cli.shipped_unless_named(model, run, "char_lm")
     read = cli.text_from((prompt,) if prompt or file is None else (), file, encoding).decode("utf-8", "replace")
-    opened = CharLm(model, run)
+    opened = inference.CharLm(model, run)
     unknown = {character for character in read if opened.symbols.unit == "character" and not opened.knows(character)}
     if unknown:
         told = " ".join(sorted(repr(character) for character in unknown)[:10])
-        print(f"char_lm: the model does not know {told} and reads something unknown there", file=sys.stderr)
+        cli.tell(f"the model does not know {told} and reads something unknown there")
     if beam or (json and not stop):
         for answer in inference.generate(opened, read.encode("utf-8"), how):
             if json:
                 cli.print_json({"prompt": read, **answer})
             else:
-                print(answer["text"])
+                cli.print_text(answer["text"])
         return
-    writer = Writer(opened.signatures)
+    writer = writing.Writer(opened.signatures)
     for number in range(samples):
         if samples > 1 and not json:
             print(f"== seed {seed + number}")
         pieces = [read]
         if not json:
-            print(read, end="", flush=True)
+            cli.print_text(read, end="")
         for piece in writer.write(read, length, temperature, top_k, top_p, seed + number, stop):
             pieces.append(piece)
             if not json:
-                print(piece, end="", flush=True)
+                cli.print_text(piece, end="")
         if json:
             cli.print_json({"prompt": read, "text": "".join(pieces), "seed": seed + number})
         else:
@@ -184,32 +174,17 @@ def generate(
 
 @app.command
 def score(
-    *texts: str,
-    file: Path | None = None,
-    encoding: str = "",
-    model: Path = SHIPPED,
-    run: Path | None = None,
-    json: bool = False,
+    *texts: cli.Texts,
+    file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
+    model: cli.Model = None,
+    run: cli.Run = None,
+    json: cli.JsonLines = False,
 ) -> None:
-    """Tell how likely the model finds each character of texts, after those before it.
-
-    Parameters
-    ----------
-    texts
-        The texts; without them the lines of --file or of standard input.
-    file
-        A text a line.
-    encoding
-        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead.
-    json
-        Print one JSON object a text.
-    """
+    """Tell how likely the model finds each character of texts, after those before it."""
+    model = cli.shipped_unless_named(model, run, "char_lm")
     inputs = cli.texts_from(texts, file, encoding)
-    opened = CharLm(model, run)
+    opened = inference.CharLm(model, run)
     for given in inputs:
         text = given.decode("utf-8", "replace")
         log_probs = opened.log_probs(text)
@@ -237,7 +212,7 @@ def explain(
     *texts: str,
     file: Path | None = None,
     encoding: str = "",
-    gate: GATES = "cell",
+    gate: Gate = "cell",
     units: str = "",
     follow: PropertyName | None = None,
     count: int = 5,
@@ -245,9 +220,9 @@ def explain(
     line_mode: bool = False,
     plot: Path | None = None,
     html: Path | None = None,
-    model: Path = SHIPPED,
-    run: Path | None = None,
-    json: bool = False,
+    model: cli.Model = None,
+    run: cli.Run = None,
+    json: cli.Json = False,
 ) -> None:
     """Show what units do while a text is read, and find those that follow a property of it.
 
@@ -276,26 +251,22 @@ def explain(
         Draw a heat map of the text into this PNG file.
     html
         Write a page into this HTML file, in which pointing at a character tells its values.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead.
-    json
-        Print one JSON object.
     """
-    for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
-        if path is not None and path.suffix.lower() != suffix:
-            raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
+    model = cli.shipped_unless_named(model, run, "char_lm")
+    cli.check_suffix("--plot", plot, ".png")
+    cli.check_suffix("--html", html, ".html")
     text = cli.text_from(texts, file, "" if texts and data else encoding).decode("utf-8", "replace")
-    opened = CharLm(model, run)
-    shown: UnitRows = rows_to_show(opened, text, gate, units, follow, count, data, line_mode, encoding)
+    opened = inference.CharLm(model, run)
+    shown = looking.rows_to_show(opened, text, gate, units, follow, count, data, line_mode, encoding)
     symbols, title = opened.split(text), f"{gate} of the units {', '.join(str(unit) for unit in shown.units)}"
     if plot is not None:
         with told_if_unwritable("--plot", plot):
             activity_map.draw_activity(symbols, shown.rows, title, plot, scale=shown.scale)
     if html is not None:
         with told_if_unwritable("--html", html):
-            activity_map.write_html(symbols, shown.rows, title, html, properties_of(symbols), scale=shown.scale)
+            activity_map.write_html(
+                symbols, shown.rows, title, html, text_properties.properties_of(symbols), scale=shown.scale
+            )
     if json:
         cli.print_json(
             {
@@ -318,20 +289,7 @@ def explain(
 
 
 @app.command
-def export(*, run: Path, to: Path = SHIPPED, json: bool = False) -> None:
-    """Write a finished training run as the next version of a SavedModel.
-
-    Parameters
-    ----------
-    run
-        The run's folder.
-    to
-        The model's folder; the next free version number is made below it.
-    json
-        Print one JSON object.
-    """
-    version = export_run(RunFolder(run), to)
-    if json:
-        cli.print_json({"version": str(version)})
-    else:
-        print(version)
+def export(*, run: cli.FinishedRun, to: cli.ExportFolder, json: cli.Json = False) -> None:
+    """Write a finished training run as the next version of a SavedModel."""
+    version = exporting.export_run(RunFolder(run), to)
+    cli.print_version(version, json)

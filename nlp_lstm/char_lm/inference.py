@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,24 +12,15 @@ import tensorflow as tf
 from nlp_lstm import saved_model
 from nlp_lstm.char_lm.build import load_run
 from nlp_lstm.char_lm.dynamic_evaluation import dynamic_nats
-from nlp_lstm.char_lm.serving import (
-    BEGINNING,
-    DEFAULT_LENGTH,
-    DEFAULT_TEMPERATURE,
-    LARGEST_BEAM,
-    LONGEST_GENERATION,
-    LONGEST_SCORED_TEXT,
-    LONGEST_TEXT_LOOKED_INTO,
-    CharLmServing,
-)
+from nlp_lstm.char_lm.generation import Generation
+from nlp_lstm.char_lm.limits import LONGEST_SCORED_TEXT, LONGEST_TEXT_LOOKED_INTO
+from nlp_lstm.char_lm.serving import BEGINNING, CharLmServing
 from nlp_lstm.char_lm.writing import zero_state
 from nlp_lstm.datasets.corpus import load_judged
-from nlp_lstm.decoding.sampling import LARGEST_TEMPERATURE
 from nlp_lstm.errors import UserError
 from nlp_lstm.lstm import Gates
 from nlp_lstm.models.language_model import LanguageModel
 from nlp_lstm.run_folder import RunFolder
-from nlp_lstm.settings import check_ranges
 from nlp_lstm.text.symbols import Symbols
 
 RESET_EVERY = 256
@@ -39,9 +30,6 @@ RESET_EVERY = 256
 _CHARACTERS_IN_PIECE = LONGEST_SCORED_TEXT // 4  # a character has four bytes at the most
 
 
-MOST_SAMPLES = 256
-
-
 Signatures = Mapping[str, Callable[..., Mapping[str, Any]]]
 
 
@@ -49,7 +37,10 @@ class CharLm:
     """A model to use: a training run where one is named, else what was exported.
 
     >>> model = CharLm(Path("saved_models/char_lm"))
-    >>> model.signatures["serving_default"](prompt=tf.constant(["ROMEO:"]))["text"]
+    >>> model.log_probs("ROMEO:").shape
+    (6,)
+    >>> generate(model, b"ROMEO:", Generation(length=20, seed=7))[0]["text"][:6]
+    'ROMEO:'
 
     Args:
         model: a SavedModel or a folder of versions.
@@ -173,37 +164,6 @@ def _reset_nats(model: CharLm, text: str) -> float:
         answer = model.signatures["score"](text=tf.constant(pieces[start : start + 64]))
         total -= float(np.sum(answer["char_log_probs"].numpy(), dtype=np.float64))
     return total / len(text)
-
-
-class Generation(NamedTuple):
-    """How to write: the flags of `generate`."""
-
-    length: int = DEFAULT_LENGTH
-    temperature: float = DEFAULT_TEMPERATURE
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    samples: int = 1
-    beam: int = 0
-
-    def check(self) -> None:
-        """Refuse what is out of range.
-
-        Raises:
-            UserError: names the flag, the value and what is expected.
-        """
-        check_ranges(
-            self,
-            [
-                ("length", lambda value: 1 <= value <= LONGEST_GENERATION, f"1 to {LONGEST_GENERATION}"),
-                ("temperature", lambda value: 0 <= value <= LARGEST_TEMPERATURE, "0 (the likeliest) to 100"),
-                ("top_k", lambda value: 0 <= value < 2**31, "0 (no limit) to 2147483647"),
-                ("top_p", lambda value: 0 < value <= 1, "above 0 and at most 1 (no limit)"),
-                ("samples", lambda value: 1 <= value <= MOST_SAMPLES, f"1 to {MOST_SAMPLES}"),
-                ("seed", lambda value: 0 <= value < 2**31 - self.samples, f"0 to {2**31 - 1 - self.samples}"),
-                ("beam", lambda value: 0 <= value <= LARGEST_BEAM, f"0 (draw) to {LARGEST_BEAM}"),
-            ],
-        )
 
 
 def generate(model: CharLm, prompt: bytes, how: Generation) -> list[dict[str, Any]]:

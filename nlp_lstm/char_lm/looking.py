@@ -1,18 +1,17 @@
 """Which units of a character language model to show on a text: those named, those that move, those that follow."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nlp_lstm.char_lm.inference import CharLm
-from nlp_lstm.char_lm.text_properties import PROPERTIES, PropertyName
+from nlp_lstm.char_lm.limits import Gate, PropertyName
+from nlp_lstm.char_lm.text_properties import PROPERTIES
 from nlp_lstm.char_lm.unit_search import search
 from nlp_lstm.datasets.corpus import load_corpus
 from nlp_lstm.errors import UserError
 from nlp_lstm.pictures.activity_map import Scale
-
-GATES = Literal["cell", "hidden", "input", "forget", "candidate", "output"]
 
 SYMBOLS_SEARCHED = 50_000
 """Of a source, so many characters of its validation part are searched for units."""
@@ -31,7 +30,7 @@ class UnitRows(NamedTuple):
 def rows_to_show(
     model: CharLm,
     text: str,
-    gate: GATES,
+    gate: Gate,
     units: str,
     follow: PropertyName | None,
     count: int,

@@ -4,20 +4,21 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_lstm.char_lm.folded_language_model import FoldedLanguageModel
+from nlp_lstm.char_lm.limits import (
+    DEFAULT_LENGTH,
+    DEFAULT_TEMPERATURE,
+    LARGEST_BEAM,
+    LONGEST_GENERATION,
+    LONGEST_PROMPT,
+    LONGEST_SCORED_TEXT,
+    LONGEST_TEXT_LOOKED_INTO,
+)
 from nlp_lstm.decoding.beam_to_length import beam_search
 from nlp_lstm.decoding.sampling import Rules, Writing, begin_writing, sample_sequence, sampling, uniform_numbers
 from nlp_lstm.models.language_model import LanguageModel
+from nlp_lstm.serving import of_one_batch
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.text.utf8 import mend, utf8_transitions
-
-LONGEST_PROMPT = 1_024
-LONGEST_GENERATION = 4_096
-LONGEST_SCORED_TEXT = 8_192
-LONGEST_TEXT_LOOKED_INTO = 1_024
-LARGEST_BEAM = 16
-
-DEFAULT_LENGTH = 200
-DEFAULT_TEMPERATURE = 0.8
 
 BEGINNING = "\n"
 """A text begins as if a line had ended before it."""
@@ -30,9 +31,13 @@ def _rows(dtype, name):
 class CharLmServing(tf.Module):
     """The signatures of a character language model; `nlp_lstm.saved_model.save` writes them into a SavedModel.
 
+    >>> symbols = Symbols.of_text("ROMEO: what say you?")
+    >>> model = LanguageModel(len(symbols), embedding_size=4, units=8)
+    >>> model.build((None, None))
     >>> serving = CharLmServing(model, symbols)
-    >>> serving.serving_default(prompt=tf.constant(["ROMEO:"]))["text"]
-    <tf.Tensor: ... [b'ROMEO:\\nWhat say you, ...'] ...>
+    >>> (text,) = serving.generate(["ROMEO:"], [12], [0.8], [0], [1.0], [7])["text"].numpy()
+    >>> text[:6], len(text)
+    (b'ROMEO:', 18)
 
     A request cannot hold a server. Counted in symbols: of a prompt the last `LONGEST_PROMPT` are read (all of it comes
     back), at most `LONGEST_GENERATION` are written, of a text to score the first `LONGEST_SCORED_TEXT` are, and of a
@@ -116,6 +121,9 @@ class CharLmServing(tf.Module):
         Returns:
             `text`: string `(batch,)`, the prompt and its continuation.
         """
+        prompt, length, temperature, top_k, top_p, seed = of_one_batch(
+            prompt=prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        )
         prompt, length = mend(prompt), tf.clip_by_value(length, 0, LONGEST_GENERATION)
         written, _ = sample_sequence(
             self.folded.step,
@@ -143,6 +151,7 @@ class CharLmServing(tf.Module):
             `text`: string `(batch,)`, the prompt and its continuation; `log_prob`: float32 `(batch,)`, that of the
             continuation, in nats.
         """
+        prompt, length, beam_size = of_one_batch(prompt=prompt, length=length, beam_size=beam_size)
         prompt, length = mend(prompt), tf.clip_by_value(length, 0, LONGEST_GENERATION)
         texts, scores = beam_search(
             self.folded.step,
@@ -180,8 +189,9 @@ class CharLmServing(tf.Module):
         Returns:
             `char_log_probs` and `length` as in `score`, and the state by the same names.
         """
-        log_probs, length, state = self._scored(text, state)
-        return {"char_log_probs": log_probs, "length": length, **self._named(state)}
+        text, *before = of_one_batch(text=text, **self._named(state))
+        log_probs, length, after = self._scored(text, before)
+        return {"char_log_probs": log_probs, "length": length, **self._named(after)}
 
     def _scored(self, text, state):
         """Log-probability of each symbol `(batch, time)`, how many there are, and the state after them."""
@@ -205,14 +215,15 @@ class CharLmServing(tf.Module):
         Returns:
             `log_probs`: float32 `(batch, symbols)`, of the symbol that follows; and the state by the same names.
         """
+        char, *before = of_one_batch(char=char, **self._named(state))
         first = _bytes(char, tf.zeros_like(tf.strings.length(char)), _room(1))
         first = self.symbols.split(
             first if self.symbols.unit == "byte" else mend(first)
         )  # part of a character is a byte
         first = first[:, :1].to_tensor("", shape=[None, 1])[:, 0]
         ids = tf.where(tf.equal(tf.strings.length(char), 0), self.beginning, self.symbols.lookup(first))
-        log_probs, state = self.folded.step(ids, state)
-        return {"log_probs": log_probs, **self._named(state)}
+        log_probs, after = self.folded.step(ids, before)
+        return {"log_probs": log_probs, **self._named(after)}
 
     @tf.function(input_signature=[_rows(tf.string, "text")], autograph=False)
     def encode(self, text):

@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from nlp_lstm.settings import Range, check_ranges
-from nlp_lstm.text.symbols import Unit
+from nlp_lstm.text.unit import Unit
 
 TASK = "char_lm"
 

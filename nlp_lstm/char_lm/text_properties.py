@@ -6,11 +6,10 @@ symbols, such as a curly quotation mark in bytes, is not seen.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 
-PropertyName = Literal["quotes", "line_position", "brackets", "word_position", "indentation", "upper_case"]
+from nlp_lstm.char_lm.limits import PropertyName
 
 TAB_WIDTH = 8
 _CLOSING = {")": "(", "]": "[", "}": "{"}

@@ -1,7 +1,6 @@
 """Training a character language model from running text to a run folder."""
 
 import dataclasses
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ from nlp_lstm.char_lm.batches import Streams
 from nlp_lstm.char_lm.build import build_model, load_run
 from nlp_lstm.char_lm.settings import TASK, Settings
 from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
-from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.symbols import Symbols
-from nlp_lstm.training import Stage, adam, mean_of_outputs, train_stage
+from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
 
 
 def train(source: str, run: RunFolder, settings: Settings) -> None:
@@ -44,7 +44,8 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
             )
     earlier = _earlier_weights(settings, symbols) if settings.start_from else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)}, Settings())
+    fingerprint = {DATA_FINGERPRINT: fingerprint_of_texts(texts)}
+    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
@@ -105,13 +106,6 @@ def _train(model: LanguageModel, training: np.ndarray, validation: np.ndarray, r
     trained.build((size, None))
     trained.compile(optimizer, loss=mean_of_outputs, jit_compile=False)
 
-    def rate_by_plateau(rows: list[dict[str, Any]]) -> float:
-        best, halvings = math.inf, 0
-        for row in rows:
-            halvings += row["val_loss"] >= best
-            best = min(best, row["val_loss"])
-        return settings.learning_rate * 0.5**halvings
-
     train_stage(
         trained,
         Stage(
@@ -121,7 +115,7 @@ def _train(model: LanguageModel, training: np.ndarray, validation: np.ndarray, r
             Streams(validation, size, settings.window, None).dataset(),
             monitor="val_loss",
             patience=settings.patience,
-            learning_rate=None if by_cosine else rate_by_plateau,
+            learning_rate=None if by_cosine else rate_by_plateau(settings.learning_rate, "val_loss"),
             callbacks=[_FromTheBeginning()],
         ),
         run,

@@ -1,5 +1,6 @@
 """The sentence pairs every source yields, the lines they come from, and which language stands on which side."""
 
+import re
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -22,6 +23,23 @@ class Pairs(NamedTuple):
     target: list[str]
 
 
+class SourcePairs(NamedTuple):
+    """The splits of a source, and what is known of it.
+
+    >>> SourcePairs({"train": Pairs(["Go."], ["Ve."])}, ("en", "es")).languages
+    ('en', 'es')
+
+    Attributes:
+        splits: The pairs of each split.
+        languages: Those of source and target, as the source calls them; "" where it does not tell.
+        is_one_table: All pairs come from one table, in which a sentence may stand with several translations.
+    """
+
+    splits: dict[str, Pairs]
+    languages: tuple[str, str]
+    is_one_table: bool = False
+
+
 def lines(text: str) -> list[str]:
     r"""The lines of a text without their ends.
 
@@ -32,6 +50,16 @@ def lines(text: str) -> list[str]:
     move against the other.
     """
     return text.removesuffix("\n").split("\n") if text else []
+
+
+def one_line(sentence: str) -> str:
+    r"""A sentence without line ends: each, with the white space about it, becomes a space; none stands at an end.
+
+    >>> one_line("\n  A dog\r\n  runs.\n")
+    'A dog runs.'
+    """
+    parts = re.split("[\r\n]+", sentence)
+    return sentence if len(parts) == 1 else " ".join(filter(None, (part.strip(" \t") for part in parts)))
 
 
 def direction(

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from nlp_lstm.datasets.compressed import reason
-from nlp_lstm.datasets.pair_records import Pairs, direction, lines
+from nlp_lstm.datasets.notices import tell
+from nlp_lstm.datasets.pair_records import Pairs, SourcePairs, direction, lines
 from nlp_lstm.datasets.text_files import SPLIT_WORDS, read_file
 from nlp_lstm.errors import UserError
 
@@ -17,6 +18,11 @@ LAYOUT = "train.en and train.de (also val and test, other languages, .gz, .bz2, 
 _SET = re.compile(rf"{'|'.join(SPLIT_WORDS)}|test[_-][^.]+", re.IGNORECASE)
 # The lookahead keeps a packed file without a language, such as train.gz, from being one in the language "gz".
 _LANGUAGE = re.compile(r"(?!(?:gz|bz2|xz)$)([a-z][\w-]*)(?:\.(?:gz|bz2|xz))?", re.IGNORECASE | re.ASCII)
+_OF_PAIR = re.compile(
+    r"(?:(?P<before>.+)[._])?(?P<one>[a-z]{2,3}(?:_[a-z]{2,4})?)-(?P<other>[a-z]{2,3}(?:_[a-z]{2,4})?)"
+    r"(?:[-.](?P<behind>[^.]+))?",
+    re.IGNORECASE | re.ASCII,
+)
 _LONGEST_EXCERPT = 60
 
 _Files = dict[str, dict[str, list[Path]]]
@@ -26,9 +32,13 @@ _Files = dict[str, dict[str, list[Path]]]
 def read_pairs(source_file: str | os.PathLike[str], target_file: str | os.PathLike[str], encoding: str = "") -> Pairs:
     r"""Two parallel files, plain or packed with gzip, bzip2 or xz, as they stand.
 
-    >>> pairs = read_pairs("test_2016_flickr.en.gz", "test_2016_flickr.de.gz")
-    >>> len(pairs.source)
-    1000
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = Path(folder, "test.en"), Path(folder, "test.de")
+    ...     for file, sentence in zip(files, ["A dog runs.", "Ein Hund läuft."]):
+    ...         _ = file.write_text(sentence, encoding="utf-8")
+    ...     read_pairs(*files)
+    Pairs(source=['A dog runs.'], target=['Ein Hund läuft.'])
 
     Empty lines stay, so that line N of a translation is judged by line N of the files. A line ends with "\n" or "\r\n"
     and nowhere else, save where all end with "\r".
@@ -62,15 +72,20 @@ def read_pairs(source_file: str | os.PathLike[str], target_file: str | os.PathLi
 
 def read_folder(
     folder: Path, wanted: Collection[str], source_language: str, target_language: str, encoding: str = ""
-) -> dict[str, Pairs]:
+) -> SourcePairs:
     """The splits of a folder with a file for each split and language, such as `train.en.gz`.
 
-    >>> pairs = read_folder(Path("multi30k"), ["train", "validation"], "en", "de")
-    >>> len(pairs["validation"].source)
-    1014
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("train.en", "train.de", "val.en", "val.de"):
+    ...         _ = Path(folder, name).write_text(name)
+    ...     read_folder(Path(folder), ["validation"], "en", "de").splits
+    {'validation': Pairs(source=['val.en'], target=['val.de'])}
 
-    The split is called train; val, valid, validation or dev; test, or test with more after `_` or `-`. Other files
-    directly in the folder, and folders in it, are left alone.
+    The split is called train; val, valid, validation or dev; test, or test with more after `_` or `-`. The languages
+    of the pair may stand between, as in `train.en-de.en` and `opus.en-de-train.en`. If no file is named after a split,
+    those named after a pair of languages, such as OPUS's `Europarl.de-en.en`, are all train, one after the other. Other
+    files directly in the folder, and folders in it, are left alone.
 
     Args:
         folder: Where the files are.
@@ -90,27 +105,67 @@ def read_folder(
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"cannot read {str(folder)!r}: {reason(error)}: check its permissions") from error
-    files = _by_set_and_language(paths)
-    files = {name: found for name, found in files.items() if _SET.fullmatch(name)}
-    if not files:
+    found = _by_set_and_language(paths)
+    files = {name: languages for name, languages in found.items() if _split(name, languages)}
+    corpora = {} if files else {name: languages for name, languages in found.items() if _pair(name, languages)}
+    if not files and not corpora:
         raise UserError(f"{str(folder)!r} holds no parallel files: expected {LAYOUT}")
-    languages = direction(
-        str(folder), {language for found in files.values() for language in found}, source_language, target_language
-    )
+    there = {language for languages in (files or corpora).values() for language in languages}
+    languages = direction(str(folder), there, source_language, target_language)
+    if corpora:
+        return SourcePairs(_read_corpora(folder, corpora, wanted, languages, encoding), languages)
     result = {}
     for split in wanted:
         name = _set_of(folder, files, split, languages)
         if name:
             result[split] = _read_set(folder, name, files[name], languages, encoding)
-    return result
+    return SourcePairs(result, languages)
 
 
-def read_prefix(prefix: Path, source_language: str, target_language: str, encoding: str = "") -> Pairs | None:
+def _read_corpora(
+    folder: Path, corpora: _Files, wanted: Collection[str], languages: tuple[str, str], encoding: str
+) -> dict[str, Pairs]:
+    """All corpora in two languages, one after the other."""
+    chosen = [name for name, found in corpora.items() if all(language in found for language in languages)]
+    if not chosen:
+        pair = " and ".join(map(repr, languages))
+        raise UserError(f"{str(folder)!r} has no files that are named after both {pair}: choose other languages")
+    if "train" not in wanted:
+        return {}
+    if len(chosen) > 1:
+        tell(f"{str(folder)!r}: {len(chosen)} corpora are read together: {', '.join(map(repr, chosen))}")
+    pairs = Pairs([], [])
+    for name in chosen:
+        for side, sentences in zip(pairs, _read_set(folder, name, corpora[name], languages, encoding), strict=True):
+            side.extend(sentences)
+    return {"train": pairs}
+
+
+def _pair(name: str, languages: Collection[str]) -> re.Match[str] | None:
+    """The parts of a name with the pair of its languages in it: `Europarl.de-en`, `opus.de-en-train`."""
+    match = _OF_PAIR.fullmatch(name)
+    is_pair = match and {match["one"].lower(), match["other"].lower()} == {each.lower() for each in languages}
+    return match if is_pair else None
+
+
+def _split(name: str, languages: Collection[str]) -> str | None:
+    """The split that a set of lines is named after."""
+    pair = _pair(name, languages)
+    for part in filter(None, (pair["behind"], pair["before"]) if pair else (name,)):
+        if _SET.fullmatch(part):
+            return SPLIT_WORDS[re.split("[_-]", part.lower())[0]]
+    return None
+
+
+def read_prefix(prefix: Path, source_language: str, target_language: str, encoding: str = "") -> SourcePairs | None:
     """The pairs of parallel files that share a prefix: `folder/train` for `folder/train.en` and `folder/train.de`.
 
-    >>> pairs = read_prefix(Path("multi30k/train"), "en", "de")
-    >>> len(pairs.source)
-    29000
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("train.en", "train.de"):
+    ...         _ = Path(folder, name).write_text(name)
+    ...     read_prefix(Path(folder, "train"), "en", "de").splits
+    {'train': Pairs(source=['train.en'], target=['train.de'])}
 
     Returns:
         The pairs, or None where the prefix has not two languages.
@@ -128,7 +183,7 @@ def read_prefix(prefix: Path, source_language: str, target_language: str, encodi
     if len(found) < 2:
         return None
     languages = direction(str(prefix), found, source_language, target_language)
-    return _read_set(prefix.parent, prefix.name, found, languages, encoding)
+    return SourcePairs({"train": _read_set(prefix.parent, prefix.name, found, languages, encoding)}, languages)
 
 
 def _by_set_and_language(paths: Iterable[Path]) -> _Files:
@@ -144,7 +199,7 @@ def _by_set_and_language(paths: Iterable[Path]) -> _Files:
 
 def _set_of(folder: Path, files: _Files, split: str, languages: tuple[str, str]) -> str | None:
     """The one set of lines for a split."""
-    named = [name for name in files if SPLIT_WORDS[re.split("[_-]", name.lower())[0]] == split]
+    named = [name for name in files if _split(name, files[name]) == split]
     complete = [name for name in named if all(language in files[name] for language in languages)]
     if len(complete) > 1:
         names = ", ".join(map(repr, complete))

@@ -119,7 +119,7 @@ def delimited_rows(
     try:
         for row in reader:
             where, line = f"{name!r} line {line}", above + reader.line_num + 1
-            if not row:
+            if not row or (len(row) == 1 and not row[0].strip()):
                 continue
             if not columns:
                 columns = _columns(row, header)
@@ -136,6 +136,24 @@ def delimited_rows(
         raise UserError(
             f"{name!r} line {line}: {reason(error)}: quote the whole field and double each quotation mark in it"
         ) from error
+
+
+def first_row(text: str, usual: str) -> list[str]:
+    r"""The fields of a table's first row, whatever they are; none of an empty table.
+
+    >>> first_row("sep=;\nEnglish;German\n", ",")
+    ['English', 'German']
+
+    Args:
+        text: As in `delimited_rows`.
+        usual: What stands between the fields, to go by the file's name.
+    """
+    told = _TOLD.match(text)
+    text = text[told.end() :] if told else text
+    delimiter = (
+        told[1] if told else _delimiter(text, usual, lambda columns, where: (), False, lambda fields, found: True)
+    )
+    return next((row for row in _beginning(text, delimiter) if any(field.strip() for field in row)), [])
 
 
 def json_rows(text: str, name: str, find: Find) -> Iterator[Row]:

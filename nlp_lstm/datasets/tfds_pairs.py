@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from nlp_lstm.datasets.pair_records import Pairs, direction
+from nlp_lstm.datasets.pair_records import Pairs, SourcePairs, direction
 from nlp_lstm.datasets.text_files import decode
 from nlp_lstm.datasets.tfds_source import features_of, opened
 from nlp_lstm.errors import UserError
@@ -12,11 +12,11 @@ EXAMPLE = "ted_hrlr_translate/pt_to_en"
 """A set that would do, for messages."""
 
 
-def read(name: str, wanted: Collection[str], source_language: str, target_language: str) -> dict[str, Pairs]:
+def read(name: str, wanted: Collection[str], source_language: str, target_language: str) -> SourcePairs:
     """Read splits of a set, downloading it on first use (to `TFDS_DATA_DIR` or `~/tensorflow_datasets`).
 
-    >>> pairs = read("ted_hrlr_translate/pt_to_en", ["train", "validation", "test"], "", "")
-    >>> len(pairs["train"].source)
+    >>> found = read("ted_hrlr_translate/pt_to_en", ["train", "validation", "test"], "", "")  # doctest: +SKIP
+    >>> len(found.splits["train"].source)  # doctest: +SKIP
     51785
 
     Args:
@@ -43,7 +43,7 @@ def read(name: str, wanted: Collection[str], source_language: str, target_langua
         languages = direction(name, found.languages, source_language, target_language, _own_direction(builder))
         builder.download_and_prepare()
         own = [split for split in wanted if split in builder.info.splits]
-        return {split: _pairs(builder, split, *languages) for split in own}
+        return SourcePairs({split: _pairs(builder, split, *languages) for split in own}, languages)
 
 
 def _own_direction(builder: Any) -> tuple[str, str] | None:

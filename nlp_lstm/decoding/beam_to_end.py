@@ -20,6 +20,21 @@ class Found(NamedTuple):
     scores: Any  # float32 (B, K), NO_SCORE where there is none
 
 
+class _Beam(NamedTuple):
+    """Where the search stands: the translations under way, and those that are done."""
+
+    t: Any  # int32, ids that each one under way has
+    ids: Any  # int32 (B, K), the last id of each
+    state: list[Any]  # the model's, parts (BK, ...)
+    scores: Any  # (B, K), log-probability, -inf where none is under way
+    coverage: Any  # (B, K, S), the attention that each source token got in all
+    texts: Any  # int32 (B, K, T)
+    done_texts: Any  # int32 (B, K, T), the best first
+    done_scores: Any  # (B, K), with the penalties, NO_SCORE where there is none
+    done_count: Any  # int32 (B,), how many ends were found
+    is_going_on: Any  # boolean (B,)
+
+
 def length_penalty(length, alpha):
     r"""What a log-probability is divided by: :math:`((5 + |Y|) / 6)^\alpha` (Wu et al. 2016, eq. 14).
 
@@ -60,6 +75,16 @@ def beam_search(
 ) -> Found:
     """Look for the best translations of each source, keeping the likeliest so many under way at every step.
 
+    >>> following = tf.math.log([[0.1, 0.6, 0.3], [0.5, 0.1, 0.4], [1.0, 0.0, 0.0]])  # by the id before; 2 is the end
+    >>> def step(ids, state):
+    ...     return tf.gather(following, ids), state, tf.ones([1, tf.size(ids), 1])
+    >>> source, two = tf.constant([[True]]), tf.constant([2])
+    >>> found = beam_search(
+    ...     step, [], source, beginning=0, end=2, never=[], longest=tf.constant([4]), beam_size=two, alpha=0.0
+    ... )
+    >>> found.ids.numpy().tolist(), tf.exp(found.scores).numpy().tolist()
+    ([[[2, 0, 0, 0], [1, 2, 0, 0]]], [[0.30, 0.24]])
+
     A translation is done where its end is among the likeliest `beam_size` of all ways to go on with the row's
     translations; it leaves the beam to another one. A row is done when it has so many. So a beam of 1 is greedy, and
     one that holds all there are finds the best there is.
@@ -85,72 +110,83 @@ def beam_search(
     in_beam = tf.range(beams)[None] < beam_size[:, None]  # (B, K)
     infinity = float("inf")
 
-    def body(t, ids, state, scores, coverage, texts, done_texts, done_scores, done_count, _):
-        log_probs, state, attention = step(tf.reshape(ids, [-1]), state)  # (BK, V), ..., (B, K, S)
+    def body(beam: _Beam) -> _Beam:
+        t = beam.t
+        log_probs, state, attention = step(tf.reshape(beam.ids, [-1]), beam.state)  # (BK, V), ..., (B, K, S)
         symbols = tf.shape(log_probs)[1]
         forbidden = tf.reduce_any(tf.range(symbols)[:, None] == tf.constant(list(never), tf.int32), axis=1)
         is_end = tf.range(symbols) == end
         allowed = ~forbidden & (is_end | (t + 1 < longest)[:, None])  # (B, V); at last only the end
         log_probs = tf.reshape(log_probs, [rows, beams, symbols])
-        extended = tf.where(allowed[:, None], scores[:, :, None] + log_probs, -infinity)  # (B, K, V)
+        extended = tf.where(allowed[:, None], beam.scores[:, :, None] + log_probs, -infinity)  # (B, K, V)
         # Of twice as many at most half are ends.
         count = tf.minimum(2 * beams, beams * symbols)
         best, where = tf.math.top_k(tf.reshape(extended, [rows, -1]), count)  # each (B, 2K)
         parent, symbol = where // symbols, where % symbols
         ends = symbol == end
-        longer = tf.where(tf.range(steps) == t, symbol[:, :, None], tf.gather(texts, parent, batch_dims=1))
-        coverage = tf.gather(coverage + attention, parent, batch_dims=1)  # (B, 2K, S)
+        longer = tf.where(tf.range(steps) == t, symbol[:, :, None], tf.gather(beam.texts, parent, batch_dims=1))
+        coverage = tf.gather(beam.coverage + attention, parent, batch_dims=1)  # (B, 2K, S)
 
-        is_open = done_count < beam_size
+        is_open = beam.done_count < beam_size
         counts = ends & (tf.range(count) < beam_size[:, None]) & (best > -infinity) & is_open[:, None]
         ranked = best / length_penalty(tf.cast(t + 1, tf.float32), alpha)
         ranked += coverage_penalty(coverage, is_token[:, None], beta)
-        ranked = tf.concat([done_scores, tf.where(counts, ranked, NO_SCORE)], axis=1)
+        ranked = tf.concat([beam.done_scores, tf.where(counts, ranked, NO_SCORE)], axis=1)
         done_scores, place = tf.math.top_k(ranked, beams)  # of equals the earlier
-        done_texts = tf.gather(tf.concat([done_texts, longer], axis=1), place, batch_dims=1)
-        done_count += tf.reduce_sum(tf.cast(counts, tf.int32), axis=1)
+        done_texts = tf.gather(tf.concat([beam.done_texts, longer], axis=1), place, batch_dims=1)
+        done_count = beam.done_count + tf.reduce_sum(tf.cast(counts, tf.int32), axis=1)
 
         scores, place = tf.math.top_k(tf.where(ends, -infinity, best), beams)  # (B, K)
         scores = tf.where(in_beam, scores, -infinity)
-        texts, coverage = tf.gather(longer, place, batch_dims=1), tf.gather(coverage, place, batch_dims=1)
-        ids = tf.gather(symbol, place, batch_dims=1)
         parent = tf.gather(parent, place, batch_dims=1)
         flat = tf.reshape(parent + beams * tf.range(rows)[:, None], [-1])
-        state = [tf.gather(part, flat) for part in state]
-        going_on = (done_count < beam_size) & tf.reduce_any(scores > -infinity, axis=1)
-        return t + 1, ids, state, scores, coverage, texts, done_texts, done_scores, done_count, going_on
+        return _Beam(
+            t=t + 1,
+            ids=tf.gather(symbol, place, batch_dims=1),
+            state=[tf.gather(part, flat) for part in state],
+            scores=scores,
+            coverage=tf.gather(coverage, place, batch_dims=1),
+            texts=tf.gather(longer, place, batch_dims=1),
+            done_texts=done_texts,
+            done_scores=done_scores,
+            done_count=done_count,
+            is_going_on=(done_count < beam_size) & tf.reduce_any(scores > -infinity, axis=1),
+        )
 
-    scores = tf.where(tf.range(beams)[None] == 0, tf.zeros([rows, 1]), -infinity)  # all beams are the same one yet
-    texts = tf.zeros([rows, beams, steps], tf.int32)
-    anything = [None, None]
-    found = tf.while_loop(
-        lambda t, *rest: (t < steps) & tf.reduce_any(rest[-1]),
-        body,
-        (
-            tf.constant(0),
-            tf.fill([rows, beams], beginning),
-            [tf.repeat(part, beams, axis=0) for part in state],
-            scores,
-            tf.zeros([rows, beams, tf.shape(is_token)[1]]),
-            texts,
-            texts,
-            tf.fill([rows, beams], NO_SCORE),
-            tf.zeros_like(beam_size),
-            tf.ones_like(beam_size, tf.bool),
-        ),
+    no_texts = tf.zeros([rows, beams, steps], tf.int32)
+    beginning_of_all = _Beam(
+        t=tf.constant(0),
+        ids=tf.fill([rows, beams], beginning),
+        state=[tf.repeat(part, beams, axis=0) for part in state],
+        # All beams are the same one yet.
+        scores=tf.where(tf.range(beams)[None] == 0, tf.zeros([rows, 1]), -infinity),
+        coverage=tf.zeros([rows, beams, tf.shape(is_token)[1]]),
+        texts=no_texts,
+        done_texts=no_texts,
+        done_scores=tf.fill([rows, beams], NO_SCORE),
+        done_count=tf.zeros_like(beam_size),
+        is_going_on=tf.ones_like(beam_size, tf.bool),
+    )
+    by_beam, by_place = tf.TensorShape([None, None]), tf.TensorShape([None, None, None])
+    (found,) = tf.while_loop(
+        lambda beam: (beam.t < steps) & tf.reduce_any(beam.is_going_on),
+        lambda beam: (body(beam),),
+        (beginning_of_all,),
         shape_invariants=(
-            tf.TensorShape([]),
-            tf.TensorShape(anything),
-            [tf.TensorShape([None, *part.shape[1:]]) for part in state],
-            tf.TensorShape(anything),
-            tf.TensorShape([*anything, None]),
-            tf.TensorShape([*anything, None]),
-            tf.TensorShape([*anything, None]),
-            tf.TensorShape(anything),
-            tf.TensorShape([None]),
-            tf.TensorShape([None]),
+            _Beam(
+                t=tf.TensorShape([]),
+                ids=by_beam,
+                state=[tf.TensorShape([None, *part.shape[1:]]) for part in state],
+                scores=by_beam,
+                coverage=by_place,
+                texts=by_place,
+                done_texts=by_place,
+                done_scores=by_beam,
+                done_count=tf.TensorShape([None]),
+                is_going_on=tf.TensorShape([None]),
+            ),
         ),
         maximum_iterations=steps,
     )
-    texts, scores = found[6], tf.where(in_beam, found[7], NO_SCORE)  # a row may have found more than it asked for
-    return Found(tf.where(scores[:, :, None] > NO_SCORE, texts, 0), scores)
+    scores = tf.where(in_beam, found.done_scores, NO_SCORE)  # a row may have found more than it asked for
+    return Found(tf.where(scores[:, :, None] > NO_SCORE, found.done_texts, 0), scores)

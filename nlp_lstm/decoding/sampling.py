@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 1e-4, 100.0
-
+from nlp_lstm.decoding.limits import LARGEST_TEMPERATURE, SMALLEST_TEMPERATURE
 
 Step = Callable[[Any, Sequence[Any]], tuple[Any, list[Any]]]
 """From the symbol just read `(batch,)` and the state before it to log-probabilities `(batch, symbols)` of the next and
@@ -41,7 +40,9 @@ class Rules(NamedTuple):
 def uniform_numbers(seed, count):
     """Random numbers in [0, 1) for each row, settled by its seed alone.
 
-    >>> uniform_numbers(tf.constant([7, 7, 8]), 2)  # the first two rows are equal
+    >>> one, again, other = uniform_numbers(tf.constant([7, 7, 8]), 2).numpy().tolist()
+    >>> one == again, one == other
+    (True, False)
 
     Args:
         seed: int32 `(batch,)`.
@@ -66,7 +67,9 @@ class Sampling(NamedTuple):
 def sampling(temperature, top_k, top_p, symbols: int) -> Sampling:
     """Settle how each row of a batch draws.
 
-    >>> how = sampling(temperature=[0.8], top_k=[0], top_p=[0.95], symbols=65)
+    >>> how = sampling(temperature=[0.5], top_k=[2], top_p=[1.0], symbols=3)
+    >>> how.inverse_temperature.numpy().tolist(), how.in_top_k.numpy().tolist()
+    ([[2.0]], [[1.0, 1.0, 0.0]])
 
     First the temperature applies, then `top_k`, then `top_p` on what is left, as is usual.
 
@@ -130,6 +133,19 @@ def begin_writing(log_probs, state) -> Writing:
 
 def sample_sequence(step: Step, writing: Writing, rules: Rules, steps, how: Sampling, uniform):
     """Draw symbol after symbol.
+
+    >>> following = tf.math.log([[0.1, 0.6, 0.3], [0.5, 0.1, 0.4], [0.2, 0.2, 0.6]])  # by the symbol before
+    >>> rules = Rules(tf.constant([[True, True, True]]), tf.zeros([1, 3], tf.int32))
+    >>> symbols, writing = sample_sequence(
+    ...     lambda symbol, state: (tf.gather(following, symbol), state),
+    ...     begin_writing(following[:1], []),
+    ...     rules,
+    ...     steps=3,
+    ...     how=sampling(temperature=[0.0], top_k=[0], top_p=[1.0], symbols=3),
+    ...     uniform=uniform_numbers(tf.constant([7]), 3),
+    ... )
+    >>> symbols.numpy().tolist()
+    [[1, 0, 1]]
 
     Args:
         step: the model.

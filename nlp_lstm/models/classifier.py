@@ -70,9 +70,13 @@ class SentimentClassifier(keras.Model):
     def explain(self, ids):
         r"""What each token did to the logit, and what the gates did at each token.
 
-        >>> logits, polarity, (forward, backward) = classifier.explain(ids)
-        >>> np.allclose(polarity.sum(axis=1) + classifier.head.bias, logits)
+        >>> classifier = SentimentClassifier(BidirectionalEncoder(1000, 16, 8))
+        >>> classifier.build((None, None))
+        >>> logits, polarity, (forward, backward) = classifier.explain(np.array([[5, 7, 9, 0]]))
+        >>> np.allclose(ops.sum(polarity, axis=1) + classifier.bias, logits, atol=1e-6)
         True
+        >>> forward.forget.shape
+        TensorShape([1, 4, 8])
 
         .. math:: p_t = \tfrac{1}{n} w_\text{mean} \cdot s_t + \sum_u w_{\text{max},u}\, s_{t,u}\,
             [\,t = \operatorname{arg\,max}_\tau s_{\tau,u}\,]
@@ -114,7 +118,11 @@ class SentimentClassifier(keras.Model):
 class BlendedClassifier(keras.Model):
     r"""An LSTM classifier and an n-gram model, each weighted (Mesnil, Mikolov, Ranzato and Bengio 2015).
 
-    >>> blended = BlendedClassifier(classifier, NgramClassifier(1000, 2, 4096))
+    >>> from nlp_lstm.models.ngrams import NgramClassifier
+    >>> lstm = SentimentClassifier(BidirectionalEncoder(1000, 16, 8))
+    >>> blended = BlendedClassifier(lstm, NgramClassifier(1000, order=2, buckets=4096))
+    >>> blended(np.array([[5, 7, 9, 0]])).shape
+    TensorShape([1])
 
     .. math:: \text{logit} = a \cdot \text{logit}_\text{LSTM} + b \cdot \text{logit}_\text{n-grams} + c
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from nlp_lstm.lstm import LSTM, Gates
+from nlp_lstm.models.seeds import seed_of_part
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
@@ -61,15 +62,15 @@ class BidirectionalEncoder(keras.layers.Layer):
         )
         self.word_dropout = keras.layers.Dropout(word_dropout, noise_shape=(None, None, 1), seed=seed)
 
-        def lstm(offset, **kwargs):
+        def lstm(number, **kwargs):
             return LSTM(
                 units,
                 return_sequences=True,
                 dropout=dropout,
                 recurrent_dropout=recurrent_dropout,
-                kernel_initializer=keras.initializers.GlorotUniform(None if seed is None else seed + offset),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=None if seed is None else seed + offset),
-                seed=None if seed is None else seed + offset,
+                kernel_initializer=keras.initializers.GlorotUniform(seed_of_part(seed, number)),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seed_of_part(seed, number)),
+                seed=seed_of_part(seed, number),
                 **kwargs,
             )
 

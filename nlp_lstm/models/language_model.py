@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from nlp_lstm.lstm import LSTM, Gates
+from nlp_lstm.lstm import LSTM
+from nlp_lstm.models.seeds import seed_of_part
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
@@ -73,9 +74,6 @@ class LanguageModel(keras.Model):
             "lstm_dtype": lstm_dtype,
         }
 
-        def seeded(offset):
-            return None if seed is None else seed + offset
-
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
             embedding_size,
@@ -93,17 +91,21 @@ class LanguageModel(keras.Model):
                 zoneout_hidden=zoneout_hidden,
                 zoneout_cell=zoneout_cell,
                 layer_normalization=layer_normalization,
-                kernel_initializer=keras.initializers.GlorotUniform(seeded(number + 1)),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=seeded(number + 1)),
-                seed=seeded(number + 1),
+                kernel_initializer=keras.initializers.GlorotUniform(seed_of_part(seed, number + 1)),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seed_of_part(seed, number + 1)),
+                seed=seed_of_part(seed, number + 1),
                 dtype=lstm_dtype,
                 name=f"lstm_{number + 1}",
             )
             for number in range(layers)
         ]
-        self.output_dropout = keras.layers.Dropout(output_dropout, noise_shape=(None, 1, None), seed=seeded(layers + 1))
+        self.output_dropout = keras.layers.Dropout(
+            output_dropout, noise_shape=(None, 1, None), seed=seed_of_part(seed, layers + 1)
+        )
         self.head = keras.layers.Dense(
-            vocabulary_size, kernel_initializer=keras.initializers.GlorotUniform(seeded(layers + 2)), name="head"
+            vocabulary_size,
+            kernel_initializer=keras.initializers.GlorotUniform(seed_of_part(seed, layers + 2)),
+            name="head",
         )
 
     def build(self, input_shape):
@@ -148,16 +150,6 @@ class LanguageModel(keras.Model):
         logits = ops.reshape(logits, (batch, steps, self.settings["vocabulary_size"]))
         return logits, [ops.cast(part, self.variable_dtype) for part in new_state]
 
-    def gates(self, ids, state=None) -> list[Gates]:
-        """The gates and states of each LSTM over a text, each `(batch, time, units)`."""
-        state = list(state) if state is not None else self.initial_state(ops.shape(ids)[0])
-        features = self.embedding(ids)
-        looked_at = []
-        for number, lstm in enumerate(self.lstms):
-            looked_at.append(lstm.gates(features, initial_state=state[2 * number : 2 * number + 2]))
-            features = looked_at[-1].hidden
-        return looked_at
-
     def get_config(self):
         return {**super().get_config(), **self.settings}
 
@@ -166,10 +158,15 @@ class LanguageModel(keras.Model):
 class CarriedStateTraining(keras.Model):
     """Train a language model on parallel streams of text, the state carried from each window to the next.
 
-    >>> trained = CarriedStateTraining(model, batch_size=32)
-    >>> trained.compile("adam", loss=mean_of_outputs)
+    >>> model = LanguageModel(vocabulary_size=65, embedding_size=16, units=32)
+    >>> trained = CarriedStateTraining(model, batch_size=2)
     >>> trained.reset()
-    >>> trained.fit(windows)  # (ids (32, time + 1), zeros), in the order of the text
+    >>> windows = [[[7, 1, 9], [3, 3, 4]], [[9, 5, 2], [4, 1, 8]]]  # each begins as the one before ended
+    >>> [trained(np.array(window)).shape for window in windows]
+    [TensorShape([2]), TensorShape([2])]
+
+    `fit` takes `(ids, zeros)`, with the loss `nlp_lstm.training.mean_of_outputs`, in the order of the text. The state
+    is the model's own, as that of a stateful layer is: a call goes on where the one before it stood.
 
     Args:
         model: a `LanguageModel`.

@@ -3,14 +3,15 @@
 import keras
 from keras import ops
 
-LARGEST_VOCABULARY = 65_536  # beyond it the hash leaves 32 bits
+from nlp_lstm.models.limits import LARGEST_BUCKETS, LARGEST_VOCABULARY
 
 
 def ngram_indices(ids, order, vocabulary_size, buckets):
     """Table indices of the n-grams that end at each token, `(batch, time, order)`.
 
-    >>> ngram_indices(np.array([[5, 7, 0]]), order=2, vocabulary_size=10, buckets=100)[0, :, 0]
-    array([ 5,  7, -1], dtype=int32)
+    >>> indices = ngram_indices(np.array([[5, 7, 0]]), order=2, vocabulary_size=10, buckets=100)
+    >>> ops.convert_to_numpy(indices)[0].tolist()
+    [[5, -1], [7, 62], [-1, -1]]
 
     A single token is its own index; longer runs are hashed into the `buckets` behind the vocabulary (feature hashing:
     Weinberger et al. 2009). Where a text has not begun, or has ended (id 0), the index is -1.
@@ -19,7 +20,7 @@ def ngram_indices(ids, order, vocabulary_size, buckets):
         ids: int `(batch, time)`, below `LARGEST_VOCABULARY`.
         order: longest run.
         vocabulary_size: number of token ids.
-        buckets: number of places for longer runs; 1 at least if `order` is above 1.
+        buckets: number of places for longer runs, at most `LARGEST_BUCKETS`; 1 at least if `order` is above 1.
     """
     ids = ops.cast(ids, "int32")
     inside = ops.not_equal(ids, 0)
@@ -28,7 +29,7 @@ def ngram_indices(ids, order, vocabulary_size, buckets):
     for length in range(2, order + 1):
         before = ops.pad(digest[:, :-1], [[0, 0], [1, 0]])  # the run one shorter that ends one token before
         # Every product stays below 2 ** 31: 65,536 * 32,749 for pairs, 1,000,003 * 2,039 for longer runs.
-        digest = ops.mod(before * (32_749 if length == 2 else 2_039) + ids, 1_000_003)
+        digest = ops.mod(before * (32_749 if length == 2 else 2_039) + ids, LARGEST_BUCKETS)
         whole = ops.logical_and(inside, ops.arange(ops.shape(ids)[1])[None, :] >= length - 1)
         indices.append(ops.where(whole, vocabulary_size + ops.mod(digest, buckets), -1))
     return ops.stack(indices, axis=-1)
@@ -59,17 +60,19 @@ class NgramClassifier(keras.layers.Layer):
     Args:
         vocabulary_size: number of token ids, at most `LARGEST_VOCABULARY`.
         order: longest n-gram.
-        buckets: number of weights for n-grams of two and more tokens.
+        buckets: number of weights for n-grams of two and more tokens, at most `LARGEST_BUCKETS`.
         table_dtype: dtype the weights are stored in.
 
     Raises:
-        ValueError: if the vocabulary is too large.
+        ValueError: if there are too many token ids or buckets.
     """
 
     def __init__(self, vocabulary_size, order, buckets, table_dtype=None, **kwargs):
         super().__init__(**kwargs)
         if vocabulary_size > LARGEST_VOCABULARY:
             raise ValueError(f"vocabulary_size must be at most {LARGEST_VOCABULARY}, got {vocabulary_size}")
+        if buckets > LARGEST_BUCKETS:
+            raise ValueError(f"buckets must be at most {LARGEST_BUCKETS}, got {buckets}: the hash has no more values")
         self.vocabulary_size = vocabulary_size
         self.order = order
         self.buckets = buckets

@@ -10,9 +10,13 @@ from nlp_lstm.models.encoder import BidirectionalEncoder
 class BidirectionalLanguageModel(keras.Model):
     r"""Train an encoder's two directions to guess the next and the previous token (Dai, Le 2015; Peters et al. 2018).
 
+    >>> encoder = BidirectionalEncoder(vocabulary_size=1000, embedding_size=16, units=8)
     >>> model = BidirectionalLanguageModel(encoder, samples=64)
-    >>> model.compile("adam", loss=mean_of_outputs)
-    >>> model.fit(windows)  # (ids, zeros) of full windows of running text
+    >>> nats = model(np.array([[5, 7, 9, 4], [8, 8, 2, 3]]))
+    >>> nats.shape
+    TensorShape([2])
+
+    `fit` takes `(ids, zeros)` of full windows of running text, with the loss `nlp_lstm.training.mean_of_outputs`.
 
     A token's score is the product of the projected hidden state with that token's embedding (tied: Press and Wolf
     2017) and a bias. The softmax is over the right token and `samples` others drawn from the log-uniform distribution

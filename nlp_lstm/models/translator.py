@@ -1,13 +1,13 @@
 """A translator: a bidirectional encoder, and a decoder that attends to it."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from nlp_lstm.lstm import LSTM, LSTMCell, lstm_step
-
-Attention = Literal["additive", "dot"]
+from nlp_lstm.models.limits import Attention
+from nlp_lstm.models.seeds import seed_of_part
 
 
 class Memory(NamedTuple):
@@ -29,7 +29,11 @@ class DecoderState(NamedTuple):
 def attend(query, memory: Memory, score_weights=None):
     r"""Look at a source: a weight for each of its tokens, and the mean of their states by these weights.
 
-    >>> context, weights = attend(query, memory)
+    >>> values = np.array([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
+    >>> memory = Memory(values, keys=np.ones((1, 3, 4)), is_token=np.array([[True, True, False]]))
+    >>> context, weights = attend(np.ones((1, 1, 4)), memory)
+    >>> ops.convert_to_numpy(weights).tolist(), ops.convert_to_numpy(context).tolist()
+    ([[[0.5, 0.5, 0.0]]], [[[0.5, 0.5]]])
 
     .. math::
 
@@ -56,7 +60,7 @@ def attend(query, memory: Memory, score_weights=None):
 
 
 class _Decoder(keras.layers.Layer):
-    """The decoder's weights and its step, as a cell that `keras.layers.RNN` walks with.
+    """The decoder's weights and its step.
 
     The LSTM reads the embedding of the token before beside the attentional vector of the step before (input feeding;
     Luong, Pham and Manning 2015, section 3.3).
@@ -70,8 +74,8 @@ class _Decoder(keras.layers.Layer):
             units,
             recurrent_kernel_dropout=recurrent_kernel_dropout,
             kernel_initializer=_glorot(seed, 11),
-            recurrent_initializer=keras.initializers.Orthogonal(seed=_offset(seed, 12)),
-            seed=_offset(seed, 13),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seed_of_part(seed, 12)),
+            seed=seed_of_part(seed, 13),
             name="cell",
         )
         self.query = keras.layers.Dense(
@@ -82,8 +86,6 @@ class _Decoder(keras.layers.Layer):
         )
         self.attention, self.attention_size, self.seed = attention, attention_size, seed
         self.score_weights = None
-        self.memory: Any = None  # of the sequence that is walked, and with it the masked weights
-        self.weights_now: Any = None
 
     def build(self, embedding_size, memory_size):
         units = self.state_size[0]
@@ -93,19 +95,18 @@ class _Decoder(keras.layers.Layer):
         if self.attention == "additive":
             self.score_weights = self.add_weight(
                 shape=(self.attention_size,),
-                initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=_offset(self.seed, 16)),
+                initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=seed_of_part(self.seed, 16)),
                 name="score_weights",
             )
         self.built = True
 
-    def begin(self, memory: Memory, training):
-        """Settle what stays the same at every step of a sequence."""
-        self.memory = memory
-        self.weights_now = self.cell.cast_weights(self.cell.draw_recurrent_kernel_mask() if training else None)
-
-    def call(self, embedded, states, training=False):
-        state, _ = self.step(embedded, DecoderState(*states), self.memory, self.weights_now)
-        return state.attended, list(state)
+    def walk(self, embedded: Any, state: DecoderState, memory: Memory, training: bool) -> Any:
+        """The attentional vector `(batch, target, E)` after each embedded token `(batch, target, E)`."""
+        lstm_weights = self.cell.cast_weights(self.cell.draw_recurrent_kernel_mask() if training else None)
+        loop = keras.layers.RNN(
+            _WalkingCell(self, memory, lstm_weights), return_sequences=True, dtype=self.dtype_policy
+        )
+        return loop(embedded, initial_state=list(state))
 
     def step(self, embedded, state: DecoderState, memory: Memory, lstm_weights):
         """Read an embedded token `(batch * queries, E)`; the memory has a row for each `queries` of them."""
@@ -117,6 +118,23 @@ class _Decoder(keras.layers.Layer):
         context = ops.reshape(context, (-1, memory.values.shape[-1]))
         attended = self.combine(ops.concatenate([gates.hidden, context], axis=-1))
         return DecoderState(gates.hidden, gates.cell, attended), weights
+
+
+class _WalkingCell(keras.layers.Layer):
+    """The decoder's step with what stays the same in one call, as a cell that `keras.layers.RNN` walks with.
+
+    Made anew for each call: held by the decoder, a memory would be read by whoever calls the model at the same time.
+    """
+
+    def __init__(self, decoder: _Decoder, memory: Memory, lstm_weights: Any):
+        super().__init__(dtype=decoder.dtype_policy)
+        self.decoder, self.memory, self.lstm_weights = decoder, memory, lstm_weights
+        self.state_size, self.output_size = decoder.state_size, decoder.output_size
+        self.built = True
+
+    def call(self, embedded, states):
+        state, _ = self.decoder.step(embedded, DecoderState(*states), self.memory, self.lstm_weights)
+        return state.attended, list(state)
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
@@ -194,7 +212,9 @@ class Translator(keras.Model):
             vocabulary_size,
             embedding_size,
             # As the output layer, too, each logit then begins with a variance below 1.
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=embedding_size**-0.5, seed=_offset(seed, 1)),
+            embeddings_initializer=keras.initializers.RandomNormal(
+                stddev=embedding_size**-0.5, seed=seed_of_part(seed, 1)
+            ),
             name="embedding",
         )
         self.source_embedding = self.embedding
@@ -203,11 +223,11 @@ class Translator(keras.Model):
                 source_vocabulary_size,
                 embedding_size,
                 embeddings_initializer=keras.initializers.RandomNormal(
-                    stddev=embedding_size**-0.5, seed=_offset(seed, 8)
+                    stddev=embedding_size**-0.5, seed=seed_of_part(seed, 8)
                 ),
                 name="source_embedding",
             )
-        self.embedding_dropout = keras.layers.SpatialDropout1D(embedding_dropout, seed=_offset(seed, 2))
+        self.embedding_dropout = keras.layers.SpatialDropout1D(embedding_dropout, seed=seed_of_part(seed, 2))
         self.encoder = [
             tuple(
                 LSTM(
@@ -218,16 +238,16 @@ class Translator(keras.Model):
                     recurrent_kernel_dropout=recurrent_kernel_dropout,
                     kernel_initializer=_glorot(seed, 100 + 10 * layer + 3 * backwards),
                     recurrent_initializer=keras.initializers.Orthogonal(
-                        seed=_offset(seed, 101 + 10 * layer + 3 * backwards)
+                        seed=seed_of_part(seed, 101 + 10 * layer + 3 * backwards)
                     ),
-                    seed=_offset(seed, 102 + 10 * layer + 3 * backwards),
+                    seed=seed_of_part(seed, 102 + 10 * layer + 3 * backwards),
                     name=f"{'backward' if backwards else 'forward'}_lstm_{layer + 1}",
                 )
                 for backwards in (False, True)
             )
             for layer in range(encoder_layers)
         ]
-        self.memory_dropout = keras.layers.Dropout(memory_dropout, seed=_offset(seed, 3))
+        self.memory_dropout = keras.layers.Dropout(memory_dropout, seed=seed_of_part(seed, 3))
         self.keys = keras.layers.Dense(attention_size, use_bias=False, kernel_initializer=_glorot(seed, 4), name="keys")
         self.hidden_bridge = keras.layers.Dense(
             decoder_units, activation="tanh", kernel_initializer=_glorot(seed, 5), name="hidden_bridge"
@@ -242,8 +262,7 @@ class Translator(keras.Model):
             seed,
             name="decoder",
         )
-        self.walk = keras.layers.RNN(self.decoder, return_sequences=True, name="walk")
-        self.output_dropout = keras.layers.Dropout(output_dropout, seed=_offset(seed, 7))
+        self.output_dropout = keras.layers.Dropout(output_dropout, seed=seed_of_part(seed, 7))
 
     def build(self, input_shape=None):
         settings = self.settings
@@ -260,7 +279,6 @@ class Translator(keras.Model):
         self.hidden_bridge.build((None, memory_size))
         self.cell_bridge.build((None, memory_size))
         self.decoder.build(embedding_size, memory_size)
-        self.walk.built = True
         self.output_bias = self.add_weight(
             shape=(settings["vocabulary_size"],), initializer="zeros", name="output_bias"
         )
@@ -295,9 +313,8 @@ class Translator(keras.Model):
     def attended(self, source, target, training=False):
         """The attentional vector `(batch, target, E)` after each target id; arguments as of `call`."""
         memory, state = self.encode(source, training)
-        self.decoder.begin(memory, training)
         embedded = self.embedding_dropout(self.embedding(target), training=training)
-        attended = self.walk(embedded, initial_state=list(state), training=training)  # (B, T, E)
+        attended = self.decoder.walk(embedded, state, memory, training)  # (B, T, E)
         return self.output_dropout(attended, training=training)
 
     def logits(self, attended):
@@ -348,20 +365,19 @@ class Translator(keras.Model):
         return {**super().get_config(), **self.settings}
 
 
-def _offset(seed, number):
-    return None if seed is None else seed + number
-
-
 def _glorot(seed, number):
-    return keras.initializers.GlorotUniform(_offset(seed, number))
+    return keras.initializers.GlorotUniform(seed_of_part(seed, number))
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
 class TeacherForcing(keras.Model):
     """The model in training: what all tokens of a batch cost together, and how many there are.
 
-    >>> training = TeacherForcing(model, smoothing=0.1)
-    >>> training((source, target))  # (B, 3): nats, smoothed nats, and tokens of each sentence
+    >>> training = TeacherForcing(Translator(500, 32, encoder_units=16, decoder_units=32), smoothing=0.1)
+    >>> sums = training((np.array([[5, 6, 3]]), np.array([[2, 7, 8, 3]])))
+    >>> nats, smoothed_nats, tokens = ops.convert_to_numpy(sums)[0].tolist()
+    >>> tokens
+    3.0
 
     Targets begin with the beginning and end with the end; the model reads all but the last id and guesses all but the
     first. Sums are given rather than means, so that padding has no part in any loss.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from nlp_lstm.inference import by_length
 from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary, count_tokens
 from nlp_lstm.text.words import tokenize
 
@@ -75,7 +76,7 @@ def bucketed_batches(
 
 def sorted_batches(ids: Sequence[np.ndarray], tokens_per_batch: int):
     """Padded batches of texts of like length, each with the texts' places: yields `(places, ids (batch, time))`."""
-    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    order = by_length(ids)
     start = 0
     while start < len(order):
         stop = start + 1

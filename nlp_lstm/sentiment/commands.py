@@ -1,7 +1,7 @@
 """Sentiment analysis: train on labelled reviews, judge, use, look inside and export."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -10,17 +10,20 @@ from nlp_lstm.datasets.review_table import TableFormat
 from nlp_lstm.datasets.reviews import Part
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
-
-cli.import_tensorflow_quietly()
-
-from nlp_lstm.pictures import gate_map
 from nlp_lstm.run_folder import RunFolder, as_started
-from nlp_lstm.sentiment import inference
-from nlp_lstm.sentiment.export import export_run
 from nlp_lstm.sentiment.settings import Settings
-from nlp_lstm.sentiment.train import train as train_run
+from nlp_lstm.text.visible import for_terminal
 
-SHIPPED = cli.SHIPPED_MODELS / "sentiment"
+if TYPE_CHECKING:
+    from nlp_lstm.pictures import gate_map
+    from nlp_lstm.sentiment import export as exporting
+    from nlp_lstm.sentiment import inference
+    from nlp_lstm.sentiment import train as training
+else:
+    gate_map = cli.LazyModule("nlp_lstm.pictures.gate_map")
+    exporting = cli.LazyModule("nlp_lstm.sentiment.export")
+    inference = cli.LazyModule("nlp_lstm.sentiment.inference")
+    training = cli.LazyModule("nlp_lstm.sentiment.train")
 
 app = App(name="sentiment", help=__doc__, version_flags=[])
 
@@ -29,7 +32,7 @@ app = App(name="sentiment", help=__doc__, version_flags=[])
 def train(
     *,
     data: str,
-    run: Path,
+    run: cli.NewRun,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
     """Train a classifier. Started again with the same flags after a kill, it goes on from the last whole epoch.
@@ -38,10 +41,8 @@ def train(
     ----------
     data
         `sample`, a file or folder of reviews, or the name of a TensorFlow dataset such as `imdb_reviews`.
-    run
-        Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
     """
-    train_run(data, RunFolder(run), settings)
+    training.train(data, RunFolder(run), settings)
 
 
 @app.command
@@ -49,8 +50,8 @@ def evaluate(
     *,
     data: str,
     split: Part = "test",
-    model: Path = SHIPPED,
-    run: Path | None = None,
+    model: cli.Model = None,
+    run: cli.JudgedRun = None,
     validation_fraction: float | None = None,
     seed: int | None = None,
     encoding: str | None = None,
@@ -59,7 +60,7 @@ def evaluate(
     labels: str | None = None,
     header: bool | None = None,
     plots: Path | None = None,
-    json: bool = False,
+    json: cli.Json = False,
 ) -> None:
     """Judge a model on labelled texts.
 
@@ -69,10 +70,6 @@ def evaluate(
         As for `train`.
     split
         Which texts to judge on. Of a single table the test part is a tenth; `all` judges every row.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Judge this training run instead, and keep the figures in it for the model card.
     validation_fraction
         As for `train`; where it is not named, as of --run.
     seed
@@ -89,10 +86,8 @@ def evaluate(
         Likewise.
     plots
         Folder for confusion.png and reliability.png.
-    json
-        Print one JSON object.
     """
-    signature = inference.open_signature(model, run)
+    model = cli.shipped_unless_named(model, run, "sentiment")
     how = as_started(run, Settings(), validation_fraction=validation_fraction, seed=seed)
     table = TableFormat(
         **as_started(
@@ -105,46 +100,30 @@ def evaluate(
             header=header,
         )
     )
-    result = inference.evaluate(signature, data, split, plots=plots, table=table, **how)
+    result = inference.evaluate(inference.open_signature(model, run), data, split, plots=plots, table=table, **how)
     if run is not None:
         RunFolder(run).keep_evaluation(result)
     if json:
         cli.print_json(result)
         return
-    for key, value in result.items():
-        if key != "accuracy_by_length":
-            print(f"{key:27} {value:.4f}" if isinstance(value, float) else f"{key:27} {value}")
+    by_length = result.pop("accuracy_by_length")
+    cli.print_figures(result)
     print("accuracy by length in tokens")
-    for row in result["accuracy_by_length"]:
+    for row in by_length:
         print(f"  {row['tokens']:>9}  {row['accuracy']:.4f}  ({row['examples']} texts)")
 
 
 @app.command
 def predict(
-    *texts: str,
-    file: Path | None = None,
-    encoding: str = "",
-    model: Path = SHIPPED,
-    run: Path | None = None,
-    json: bool = False,
+    *texts: cli.Texts,
+    file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
+    model: cli.Model = None,
+    run: cli.Run = None,
+    json: cli.JsonLines = False,
 ) -> None:
-    """Tell the sentiment of texts.
-
-    Parameters
-    ----------
-    texts
-        The texts; without them the lines of --file or of standard input.
-    file
-        A text a line.
-    encoding
-        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead.
-    json
-        Print one JSON object a text.
-    """
+    """Tell the sentiment of texts."""
+    model = cli.shipped_unless_named(model, run, "sentiment")
     inputs = cli.texts_from(texts, file, encoding)
     answer = inference.predict(inference.open_signature(model, run), inputs)
     for text, label, score in zip(inputs, answer["label"], answer["score"], strict=True):
@@ -152,47 +131,36 @@ def predict(
         if json:
             cli.print_json({"text": shown, "label": label.decode(), "score": float(score)})
         else:
-            print(f"{label.decode()}  {score:.3f}  {shown}")
+            echo = for_terminal(shown, keep="\t")
+            print(f"{label.decode()}  {score:.3f}  {echo}")
 
 
 @app.command
 def explain(
-    *texts: str,
-    file: Path | None = None,
-    encoding: str = "",
-    model: Path = SHIPPED,
-    run: Path | None = None,
+    *texts: cli.Texts,
+    file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
+    model: cli.Model = None,
+    run: cli.Run = None,
     plot: Path | None = None,
-    json: bool = False,
+    json: cli.JsonLines = False,
 ) -> None:
     """Show each token's share of the verdict and how far the gates stood open at it.
 
     Parameters
     ----------
-    texts
-        The texts; without them the lines of --file or of standard input.
-    file
-        A text a line.
-    encoding
-        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead.
     plot
         Draw the heat map of the one text into this PNG file.
-    json
-        Print one JSON object a text.
     """
+    model = cli.shipped_unless_named(model, run, "sentiment")
+    cli.check_suffix("--plot", plot, ".png")
     inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: explain them one at a time")
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise UserError(f"--plot writes PNG, got '{plot}': name a file that ends in .png")
     signature = inference.open_signature(model, run, "explain")
     for text in inputs:
         answer = inference.explain(signature, text)
-        rows = gate_map.gate_rows(answer, len(answer["tokens"]))
+        rows = gate_map.gate_rows(answer)
         if plot is not None:
             title = f"{answer['label']}, P(positive) = {answer['score']:.3f}"
             with told_if_unwritable("--plot", plot):
@@ -208,7 +176,7 @@ def explain(
                     "tokens": answer["tokens"],
                     "polarity": answer["polarity"].tolist(),
                     **{
-                        name: answer[name][: len(answer["tokens"])].tolist()
+                        name: answer[name].tolist()
                         for name in sorted(answer)
                         if name.startswith(("forward_", "backward_"))
                     },
@@ -220,20 +188,7 @@ def explain(
 
 
 @app.command
-def export(*, run: Path, to: Path = SHIPPED, json: bool = False) -> None:
-    """Write a finished training run as the next version of a SavedModel.
-
-    Parameters
-    ----------
-    run
-        The run's folder.
-    to
-        The model's folder; the next free version number is made below it.
-    json
-        Print one JSON object.
-    """
-    version = export_run(RunFolder(run), to)
-    if json:
-        cli.print_json({"version": str(version)})
-    else:
-        print(version)
+def export(*, run: cli.FinishedRun, to: cli.ExportFolder, json: cli.Json = False) -> None:
+    """Write a finished training run as the next version of a SavedModel."""
+    version = exporting.export_run(RunFolder(run), to)
+    cli.print_version(version, json)

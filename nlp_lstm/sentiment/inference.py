@@ -14,6 +14,7 @@ from nlp_lstm.datasets.review_table import TableFormat
 from nlp_lstm.datasets.reviews import Part, load_judged
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
+from nlp_lstm.inference import answers_by_length
 from nlp_lstm.pictures.reliability import draw_confusion, draw_reliability
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment.build import load_run
@@ -46,25 +47,16 @@ def open_signature(model: Path, run: Path | None, signature: str = "serving_defa
 
 
 def predict(signature: Signature, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
-    """Every output of a signature for all texts, in their order: each `(texts, ...)`.
-
-    Texts of like length share a batch, so that little is padded.
-    """
-    order = np.argsort([len(text) for text in texts], kind="stable")
-    answers = []
-    for start in range(0, len(order), TEXTS_IN_BATCH):
-        batch = tf.constant([texts[index] for index in order[start : start + TEXTS_IN_BATCH]])
-        answers.append({name: value.numpy() for name, value in signature(text=batch).items()})
-    places = np.argsort(order)
-    return {name: np.concatenate([answer[name] for answer in answers])[places] for name in answers[0]}
+    """Every output of a signature for all texts, in their order: each `(texts, ...)`."""
+    return answers_by_length(lambda batch: signature(text=tf.constant(batch, tf.string)), texts, TEXTS_IN_BATCH)
 
 
 def explain(signature: Signature, text: bytes) -> dict[str, Any]:
     """What the `explain` signature says of one text, its tokens as strings and nothing of the padding."""
     answer = {name: value.numpy()[0] for name, value in signature(text=tf.constant([text])).items()}
     length = int(answer["length"])
-    answer["tokens"] = [token.decode("utf-8") for token in answer["tokens"][:length]]
-    answer["polarity"] = answer["polarity"][:length]
+    answer = {name: value[:length] if isinstance(value, np.ndarray) else value for name, value in answer.items()}
+    answer["tokens"] = [token.decode("utf-8") for token in answer["tokens"]]
     answer["label"] = answer["label"].decode()
     return answer
 

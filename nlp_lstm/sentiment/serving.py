@@ -3,11 +3,9 @@
 import tensorflow as tf
 
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
+from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
 from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary
 from nlp_lstm.text.words import tokenize
-
-LONGEST_TEXT_BYTES = 65_536
-LONGEST_TEXT_TOKENS = 1_024
 
 _TEXT = tf.TensorSpec([None], tf.string)
 
@@ -15,9 +13,15 @@ _TEXT = tf.TensorSpec([None], tf.string)
 class SentimentServing(tf.Module):
     """The signatures of a sentiment model; `nlp_lstm.saved_model.save` writes them into a SavedModel.
 
+    >>> from collections import Counter
+    >>> from nlp_lstm.models.encoder import BidirectionalEncoder
+    >>> vocabulary = Vocabulary.from_counts(Counter(["one", "of", "the", "best", "films"]), size=10)
+    >>> classifier = SentimentClassifier(BidirectionalEncoder(len(vocabulary), embedding_size=8, units=4))
+    >>> classifier.build((None, None))
     >>> serving = SentimentServing(classifier, vocabulary)
-    >>> serving.serving_default(text=tf.constant(["One of the best films of the year."]))
-    {'label': <tf.Tensor: ... [b'positive'] ...>, 'score': <tf.Tensor: ... [0.98] ...>}
+    >>> answer = serving.serving_default(tf.constant(["One of the best films of the year."]))
+    >>> answer["label"].numpy()[0] == (b"positive" if answer["score"].numpy()[0] > 0.5 else b"negative")
+    True
 
     A request cannot hold a server: of a text only the last `LONGEST_TEXT_BYTES` bytes are read and of those the last
     `LONGEST_TEXT_TOKENS` tokens are taken, since reviews come to their verdict at the end. Rows share nothing but the

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from nlp_lstm.datasets.review_table import TableFormat
-from nlp_lstm.models.ngrams import LARGEST_VOCABULARY
+from nlp_lstm.models.limits import LARGEST_BUCKETS, LARGEST_VOCABULARY
 from nlp_lstm.settings import Range, check_ranges
 
 TASK = "sentiment"
@@ -102,7 +102,8 @@ _RANGES: list[Range] = [
     ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
     ("vocabulary_size", lambda value: 4 <= value <= LARGEST_VOCABULARY, f"4 to {LARGEST_VOCABULARY}"),
     ("window", lambda value: value >= 2, "at least 2"),
-    ("pretraining_epochs ngram_buckets", lambda value: value >= 0, "at least 0"),
+    ("pretraining_epochs", lambda value: value >= 0, "at least 0"),
+    ("ngram_buckets", lambda value: 0 <= value <= LARGEST_BUCKETS, f"0 (no n-gram model) to {LARGEST_BUCKETS}"),
     (
         "least_count embedding_size units pretraining_units ngram_order pretraining_batch_size samples epochs patience "
         "tokens_per_batch longest_training_text",

@@ -11,7 +11,8 @@ _NO_LABEL = -1
 class Rules:
     """The rules of a SentencePiece model: of all that fit where a text is read, that of the longest left side applies.
 
-    >>> rules = Rules(model_proto.normalizer_spec.precompiled_charsmap)
+    >>> from nlp_lstm.text.subwords import Subwords
+    >>> rules = Subwords.train(["a man and a woman", "a woman walks"], size=300).rules
     >>> rules.rewrite(tf.constant(["ﬁlm"])).numpy()
     array([b'film'], dtype=object)
 
@@ -40,6 +41,22 @@ class Rules:
         # A value is where its right side begins.
         ends = np.frombuffer(right_sides, np.uint8) == 0
         self.number = (np.cumsum(ends) - ends).astype(np.int32)
+
+    def right_side(self, left_side: bytes) -> bytes | None:
+        """What the rule for just this left side writes instead; None where there is no such rule.
+
+        >>> rules.right_side("ﬁ".encode())
+        b'fi'
+        """
+        if self.is_empty:
+            return None
+        unit, following = int(self.link[0]), 0
+        for byte in left_side:
+            following = unit ^ byte
+            if self.label[following] != byte:
+                return None
+            unit = following ^ int(self.link[following])
+        return self.right_sides[int(self.number[self.link[unit]])] if self.has_value[following] else None
 
     def rewrite(self, text):
         """Rewrite texts, valid UTF-8, string `(batch,)`."""

@@ -5,8 +5,15 @@ What it does with a text is written again here for the graph: first the text is 
 NFKC, then the likeliest segmentation is found (Viterbi 1967).
 """
 
+import bisect
+import functools
 import io
-from collections.abc import Iterable
+import itertools
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +31,19 @@ PADDING, UNKNOWN, BEGINNING, END = range(4)
 
 WORD_MARK = "▁"
 """Stands for a space in a subword, as in the library."""
+
+LONGEST_CHARACTER = 14
+"""Bytes that become one character of plain text, at the most, where white space is drawn together.
+
+Three of four bytes each, in the rules of the library's version 0.2.3, and a control character of two before them.
+"""
+
+LOWEST_COVERAGE = 0.98
+"""The library takes no lower `character_coverage`."""
+
+_LONGEST_SENTENCE = 4192  # bytes; the library leaves out longer ones, and a single word of many takes it minutes
+
+_RESERVED = "\u2585"  # a block that the library keeps for itself: it leaves out texts that hold it
 
 _UNKNOWN_PENALTY = np.float32(10.0)  # kUnkPenalty in the library's src/unigram_model.cc
 
@@ -59,6 +79,9 @@ class Subwords:
         self.scores = np.append(scores, [scores[normal].min() - _UNKNOWN_PENALTY, -np.inf]).astype(np.float32)
         self.trie, self.character_table = _character_trie({self.pieces[number]: number for number in normal})
         self.rules = Rules(parsed.normalizer_spec.precompiled_charsmap)
+        becomes = {character: self.rules.right_side(character.encode("utf-8")) for character in _blank_characters()}
+        self._spaces = "".join(character for character, found in becomes.items() if found == b" ") + " "
+        self._nothings = "".join(character for character, found in becomes.items() if found == b"")
         self.spelling = [
             b"" if found in (kind.CONTROL, kind.UNKNOWN) else piece.replace(WORD_MARK, " ").encode("utf-8")
             for piece, found in zip(self.pieces, kinds, strict=True)
@@ -74,25 +97,31 @@ class Subwords:
         return len(self.pieces)
 
     @classmethod
-    def train(cls, texts: Iterable[str], size: int) -> "Subwords":
+    def train(cls, texts: Iterable[str], size: int, character_coverage: float = 1.0) -> "Subwords":
         """Let the library choose subwords for texts.
+
+        >>> len(Subwords.train(["a man and a woman", "a woman walks"], size=270))
+        270
 
         Args:
             texts: what to choose them for.
             size: how many, the special ones and 256 bytes counted in; fewer where the texts do not have so many.
+            character_coverage: share of the texts' characters, 0.98 to 1, that must be subwords; the rarest of the
+                others are spelled in bytes. Less than 1 is for languages of thousands of characters.
 
         Raises:
             UserError: if the size is too small for the characters of the texts, or there is no text.
         """
+        texts = list(texts)
         written = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
+                sentence_iterator=(part for text in texts for part in _cut(text)),
                 model_writer=written,
                 vocab_size=size,
                 model_type="unigram",
                 byte_fallback=True,
-                character_coverage=1.0,
+                character_coverage=character_coverage,
                 hard_vocab_limit=False,
                 pad_id=PADDING,
                 unk_id=UNKNOWN,
@@ -102,9 +131,7 @@ class Subwords:
                 minloglevel=3,
             )
         except (RuntimeError, OSError) as error:
-            raise UserError(
-                f"SentencePiece cannot choose {size} subwords ({_last_line(error)}): try another number, or more text"
-            ) from None
+            raise UserError(f"SentencePiece cannot choose {size} subwords: {_reason(error, texts, size)}") from None
         return cls(written.getvalue())
 
     @classmethod
@@ -124,6 +151,7 @@ class Subwords:
     def normalize(self, text):
         """Make texts plain as the library does before it splits them, spaces written as `▁`.
 
+        >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
         >>> subwords.normalize(tf.constant(["  ﬁne  film "])).numpy()[0].decode()
         '▁fine▁film'
 
@@ -136,6 +164,24 @@ class Subwords:
         text = tf.strings.regex_replace(tf.strings.join(["▁", text]), " ", WORD_MARK)
         return tf.strings.regex_replace(text, f"(?:{WORD_MARK})+$", "")
 
+    def without_blanks(self, text):
+        """Shorter texts that `normalize` makes the same of: their white space and control characters drawn together.
+
+        >>> subwords.without_blanks(tf.constant(["a \t\u3000 man"])).numpy()
+        array([b'a man'], dtype=object)
+
+        Unlike `normalize` it takes no step for each byte, so that it may be asked for a text of any length.
+
+        Args:
+            text: string `(batch,)`; bytes that are no UTF-8 become U+FFFD.
+        """
+        text = mend(text)
+        spaces, nothings = _in_pattern(self._spaces), _in_pattern(self._nothings)
+        if nothings:
+            # One is kept, since what stands on its sides may not become one character.
+            text = tf.strings.regex_replace(text, f"[{nothings}]+", self._nothings[0])
+        return tf.strings.regex_replace(text, f"[{spaces}{nothings}]*[{spaces}][{spaces}{nothings}]*", " ")
+
     def encode(self, text, longest=None):
         """The ids of texts, int32, ragged `(batch, pieces)`, in graph; an empty text has none.
 
@@ -143,6 +189,9 @@ class Subwords:
             text: string `(batch,)`.
             longest: characters of the text, as `normalize` gives it, that are read; None for all.
         """
+        if longest is not None:
+            # Finding characters takes longer the longer a text is.
+            text = tf.strings.substr(self.without_blanks(text), 0, LONGEST_CHARACTER * longest)
         text = self.normalize(text)
         if longest is not None:
             text = tf.strings.substr(text, 0, longest, unit="UTF8_CHAR")
@@ -151,7 +200,12 @@ class Subwords:
     def sampled(self, text, alpha, seed):
         r"""The ids of texts, as of `encode`, in segmentations that are drawn rather than the likeliest ones.
 
-        >>> subwords.sampled(tf.constant(["a man walks"]), alpha=0.3, seed=(0, 1))
+        >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
+        >>> drawn = [subwords.sampled(tf.constant(["a man walks"]), alpha=0.3, seed=(0, draw)) for draw in range(9)]
+        >>> len({tuple(ids.to_list()[0]) for ids in drawn}) > 1
+        True
+        >>> {subwords.decode(ids.to_tensor()).numpy()[0] for ids in drawn}
+        {b'a man walks'}
 
         Subword regularisation (Kudo 2018, eq. 8): in training each epoch sees words split in other ways. Segmentation
         :math:`x` with the score :math:`\log P(x)` is drawn with probability
@@ -338,6 +392,65 @@ def _utf8_byte(point, length, place):
     return tf.where(place > 0, 0x80 + rest % 64, tf.gather(marks, length) + rest)
 
 
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+@functools.cache
+def _blank_characters() -> Sequence[str]:
+    """What rules may make a space, or nothing, of; NUL is none, which a rule cannot hold."""
+    kinds = ("Cc", "Cf", "Zl", "Zp", "Zs")
+    found = [character for character in map(chr, range(1, 0x110000)) if unicodedata.category(character) in kinds]
+    return [*found, WORD_MARK, "\ufffd"]
+
+
+def _in_pattern(characters: str) -> str:
+    """Characters as they stand between the brackets of a regular expression of TensorFlow's."""
+    return "".join(f"\\x{{{ord(character):x}}}" for character in characters)
+
+
+def _cut(text: str) -> Iterator[str]:
+    """A text in parts that the library takes, cut at spaces where there are any: no subword crosses one."""
+    text = text.replace(_RESERVED, " ")
+    rest = text.encode("utf-8", "replace")
+    if len(rest) <= _LONGEST_SENTENCE:
+        yield text
+        return
+    while len(rest) > _LONGEST_SENTENCE:
+        end = rest.rfind(b" ", 1, _LONGEST_SENTENCE)
+        if end < 0:
+            end = _LONGEST_SENTENCE
+            while rest[end] & 0xC0 == 0x80:  # within a character
+                end -= 1
+        yield rest[:end].decode("utf-8")
+        rest = rest[end:]
+    yield rest.decode("utf-8")
+
+
+_OTHERS = 4 + 256  # subwords that are no characters
+_TOO_FEW = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
+
+
+def _reason(error: BaseException, texts: Iterable[str], size: int) -> str:
+    """Why the library refused, and the flag that mends it, in one line."""
+    told = " ".join(str(error).split())
+    needed = _TOO_FEW.search(told)
+    if "sentences_.empty()" in told or "all_chars_count" in told:
+        return "there is no text to choose them for: name data with more text"
+    if not needed:
+        return f"{told or type(error).__name__}: name another number with --subwords, or more text"
+    return (
+        f"{_OTHERS} of them are bytes and special ones, and {int(needed[1]) - _OTHERS:,} characters need one each: "
+        f"raise --subwords to {needed[1]} or more, or {_lower_coverage(texts, size)}, where rare characters are "
+        "spelled in bytes"
+    )
+
+
+def _lower_coverage(texts: Iterable[str], size: int) -> str:
+    """What a lower coverage would do, as part of a sentence."""
+    plain = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc", escape_whitespaces=True, add_dummy_prefix=True)
+    characters = Counter(character for text in texts for part in _cut(text) for character in plain.normalize(part))
+    covered = list(itertools.accumulate(sorted(characters.values(), reverse=True)))
+    room = size - _OTHERS
+    # Rounded down: the library stops at the first character with which the coverage is reached.
+    share = math.floor(1e4 * covered[room - 1] / covered[-1]) / 1e4 if room > 0 else 0.0
+    if share >= LOWEST_COVERAGE:
+        return f"lower --character-coverage to {share}"
+    fewest = bisect.bisect_left(covered, math.ceil(LOWEST_COVERAGE * covered[-1])) + 1 + _OTHERS
+    return f"to {fewest} with --character-coverage {LOWEST_COVERAGE}"

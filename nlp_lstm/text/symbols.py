@@ -4,13 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
-Unit = Literal["character", "byte"]
-
+from nlp_lstm.text.unit import Unit
 
 UNKNOWN = 0
 """The id of every character that is in no vocabulary; a model of bytes knows no such thing."""
@@ -22,8 +20,8 @@ class Symbols:
     >>> symbols = Symbols.of_text("hello")
     >>> symbols.encode("hole!").tolist()
     [2, 4, 3, 1, 0]
-    >>> symbols.decode([[2, 1]]).numpy()
-    array([b'he'], dtype=object)
+    >>> [symbols.spelling[number] for number in (2, 1)]
+    [b'h', b'e']
 
     Args:
         unit: `character` or `byte`.
@@ -98,7 +96,3 @@ class Symbols:
     def lookup(self, symbols):
         """The int32 ids of a dense or ragged tensor of symbols, in graph."""
         return self.table.lookup(symbols)
-
-    def decode(self, ids):
-        """The text of ids `(batch, symbols)`, string `(batch,)`, in graph."""
-        return tf.strings.reduce_join(tf.gather(tf.constant(self.spelling, tf.string), ids), axis=-1)

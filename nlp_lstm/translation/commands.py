@@ -1,28 +1,34 @@
 """Translation: train on sentence pairs, judge, translate, look inside and export."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from nlp_lstm import cli
+from nlp_lstm.datasets.languages import file_language, language_code
+from nlp_lstm.datasets.notices import tell
+from nlp_lstm.datasets.pairs import Pairs, load_judged, read_pairs
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
-
-cli.import_tensorflow_quietly()
-
-from nlp_lstm.datasets import pair_table
-from nlp_lstm.datasets.pairs import Pairs, load_judged, read_pairs
-from nlp_lstm.pictures import attention_map
 from nlp_lstm.run_folder import RunFolder, as_started
-from nlp_lstm.translation import inference
-from nlp_lstm.translation.export import export_runs
-from nlp_lstm.translation.inference import TranslationModel
-from nlp_lstm.translation.serving import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
+from nlp_lstm.text.visible import for_terminal
+from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
 from nlp_lstm.translation.settings import Settings
-from nlp_lstm.translation.train import train as train_run
 
-SHIPPED = cli.SHIPPED_MODELS / "translation"
+if TYPE_CHECKING:
+    from nlp_lstm.pictures import attention_map
+    from nlp_lstm.translation import export as exporting
+    from nlp_lstm.translation import inference
+    from nlp_lstm.translation import train as training
+else:
+    attention_map = cli.LazyModule("nlp_lstm.pictures.attention_map")
+    exporting = cli.LazyModule("nlp_lstm.translation.export")
+    inference = cli.LazyModule("nlp_lstm.translation.inference")
+    training = cli.LazyModule("nlp_lstm.translation.train")
+
+RunsInstead = Annotated[list[Path] | None, Parameter(help="Use this training run instead, or several together.")]
 
 app = App(name="translation", help=__doc__, version_flags=[])
 
@@ -30,7 +36,7 @@ app = App(name="translation", help=__doc__, version_flags=[])
 @app.command
 def train(
     *,
-    run: Path,
+    run: cli.NewRun,
     data: str | None = None,
     source_file: str | None = None,
     target_file: str | None = None,
@@ -40,18 +46,17 @@ def train(
 
     Parameters
     ----------
-    run
-        Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.
     data
-        `sample`, a folder of parallel files (train.en.gz, train.de.gz, val.en.gz ...), the prefix of two
-        (folder/train), a table of a sentence, a tab and its translation a line (.txt, .tsv, also packed), or the name
-        of a TensorFlow dataset such as `ted_hrlr_translate/pt_to_en`.
+        `sample`, a folder of parallel files (train.en.gz, train.de.gz, val.en.gz ...; corpus.en-de.en,
+        corpus.en-de.de), the prefix of two (folder/train), a table of a sentence, a tab and its translation a line
+        (.txt, .tsv), pairs in CSV, JSON Lines or TMX, each also packed, or the name of a TensorFlow dataset such as
+        `ted_hrlr_translate/pt_to_en`.
     source_file
         Instead of --data, with --target-file: sentences, one a line.
     target_file
         Their translations, line by line.
     """
-    train_run(data, RunFolder(run), settings, source_file, target_file)
+    training.train(data, RunFolder(run), settings, source_file, target_file)
 
 
 @app.command
@@ -63,16 +68,19 @@ def evaluate(
     target_file: str | None = None,
     source_language: str | None = None,
     target_language: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    header: bool | None = None,
     reverse: bool | None = None,
     validation_fraction: float | None = None,
     seed: int | None = None,
     encoding: str | None = None,
-    model: Path = SHIPPED,
+    model: cli.Model = None,
     run: list[Path] | None = None,
     beam_size: int = DEFAULT_BEAM,
     length_penalty: float | None = None,
     coverage_penalty: float | None = None,
-    json: bool = False,
+    json: cli.Json = False,
 ) -> None:
     """Judge a model: BLEU and chrF on the text as it is, and BLEU on lower-case tokens.
 
@@ -87,9 +95,16 @@ def evaluate(
     target_file
         Their translations, line by line.
     source_language
-        As for `train`; where this and the next five are not named, they are those of --run.
+        As for `train`; where this and the next eight are not named, they are those of --run.
     target_language
-        As for `train`; its rules split the text into tokens. By default the end of --target-file's name, or `de`.
+        As for `train`; its rules split the text into tokens for `bleu_lower_tok`, which is left out where nothing tells
+        the language: neither this, the data or its files' names, nor --run.
+    source_column
+        As for `train`.
+    target_column
+        As for `train`.
+    header
+        As for `train`.
     reverse
         As for `train`.
     validation_fraction
@@ -98,8 +113,6 @@ def evaluate(
         As for `train`.
     encoding
         As for `train`.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
     run
         Judge this training run instead, or several together, and keep the figures in the first for the model card.
     beam_size
@@ -108,16 +121,18 @@ def evaluate(
         For runs: 0 takes the likeliest translation, more favours longer ones.
     coverage_penalty
         For runs: more favours translations that look at all of the source.
-    json
-        Print one JSON object.
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
     _check_beam(beam_size)
+    model = cli.shipped_unless_named(model, run, "translation")
     how = as_started(
         run[0] if run else None,
         Settings(),
         source_language=source_language,
         target_language=target_language,
+        source_column=source_column,
+        target_column=target_column,
+        header=header,
         reverse=reverse,
         validation_fraction=validation_fraction,
         seed=seed,
@@ -126,28 +141,29 @@ def evaluate(
     if source_file or target_file:
         if data or not (source_file and target_file):
             raise UserError("name either --data, or both --source-file and --target-file")
-        pairs, name, split_name = read_pairs(source_file, target_file, how["encoding"]), source_file, "file"
-        language = target_language or _language_of(target_file) or how["target_language"]
-    else:
-        pairs = load_judged(data, split, **how)
-        language = how["target_language"]
-        name, split_name = str(data), split
-    if not source_file and (name == "sample" or pair_table.is_table(name)):
-        sources, references = inference.with_all_references(pairs)
-    else:
+        if how["source_column"] or how["target_column"]:
+            raise UserError("--source-column and --target-column are for tables of pairs: --source-file has no columns")
+        name, split_name = source_file, "file"
+        pairs = read_pairs(source_file, target_file, how["encoding"])
         sources, references = _each_alone(pairs)
-    opened = TranslationModel(model, run or [], alpha, beta)
-    figures = inference.evaluate(opened, sources, references, language or "de", beam_size)
+        language = target_language or file_language(target_file) or how["target_language"]
+    else:
+        name, split_name = str(data), split
+        loaded = load_judged(data, split, **how)
+        pairs = loaded.splits[split]
+        sources, references = inference.with_all_references(pairs) if loaded.is_one_table else _each_alone(pairs)
+        language = target_language or loaded.languages[1] or how["target_language"]
+    opened = inference.TranslationModel(model, run or [], alpha, beta)
+    figures = inference.evaluate(opened, sources, references, _rules_of(language), beam_size)
     result = {"data": name, "split": split_name, **figures}
     if run:
         RunFolder(run[0]).keep_evaluation(result)
     if json:
         cli.print_json(result)
         return
-    for key, value in result.items():
-        if key != "bleu_by_length":
-            print(f"{key:23} {value:.4f}" if isinstance(value, float) else f"{key:23} {value}")
-    for bucket in result["bleu_by_length"]:
+    by_length = result.pop("bleu_by_length")
+    cli.print_figures(result)
+    for bucket in by_length:
         bleu = "" if bucket["bleu"] is None else f"{bucket['bleu']:.2f}"
         print(f"{bucket['words'] + ' words':12} {bucket['sentences']:6} sentences {bleu:>7}")
 
@@ -156,10 +172,14 @@ def _each_alone(pairs: Pairs) -> tuple[list[str], list[list[str]]]:
     return pairs.source, [[target] for target in pairs.target]
 
 
-def _language_of(file: str) -> str:
-    """`de` of `test.de.gz`."""
-    parts = [part for part in Path(file).name.lower().split(".")[1:] if part not in ("gz", "xz", "bz2", "txt")]
-    return parts[-1] if parts and len(parts[-1]) in (2, 3) and parts[-1].isalpha() else ""
+def _rules_of(language: str) -> str | None:
+    """The code of the language by whose rules text is split into tokens; None, which is told, where it is not known."""
+    code = language_code(language) or language.lower()
+    if not re.fullmatch("[a-z]{2,3}", code):
+        why = f"{language!r} is no code such as 'de'" if language else "nothing tells which it is"
+        tell(f"bleu_lower_tok is left out, since its tokens depend on the target language and {why}: --target-language")
+        return None
+    return code
 
 
 def _penalties(
@@ -184,41 +204,30 @@ def _check_beam(beam_size: int) -> None:
 
 @app.command
 def translate(
-    *texts: str,
-    file: Path | None = None,
-    encoding: str = "",
+    *texts: cli.Texts,
+    file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
     beam_size: int = DEFAULT_BEAM,
     n_best: int = 1,
-    model: Path = SHIPPED,
-    run: list[Path] | None = None,
-    json: bool = False,
+    model: cli.Model = None,
+    run: RunsInstead = None,
+    json: cli.JsonLines = False,
 ) -> None:
     """Translate texts: a line for each, in their order, empty ones empty.
 
     Parameters
     ----------
-    texts
-        The texts; without them the lines of --file or of standard input.
-    file
-        A text a line.
-    encoding
-        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     beam_size
         Translations under way at once; 1 is greedy.
     n_best
         Print so many different translations of each text, each behind the number of the text and its score.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead, or several together.
-    json
-        Print one JSON object a text.
     """
     _check_beam(beam_size)
     if not 1 <= n_best <= beam_size:
         raise UserError(f"--n-best is {n_best}: expected 1 to --beam-size, which is {beam_size}")
+    model = cli.shipped_unless_named(model, run, "translation")
     inputs = cli.texts_from(texts, file, encoding)
-    opened = TranslationModel(model, run or [])
+    opened = inference.TranslationModel(model, run or [])
     for number, (given, found) in enumerate(zip(inputs, opened.translate(inputs, beam_size), strict=True), start=1):
         if json:
             best = {"translation": found[0].text, "score": found[0].score}
@@ -227,50 +236,38 @@ def translate(
             cli.print_json({"text": given.decode("utf-8", "replace"), **best, **others})
         elif n_best > 1:
             for each in found[:n_best]:
-                print(f"{number}\t{each.score:.4f}\t{each.text}")
+                cli.print_text(f"{number}\t{each.score:.4f}\t{each.text}")
         else:
-            print(found[0].text)
+            cli.print_text(found[0].text)
 
 
 @app.command
 def explain(
-    *texts: str,
-    file: Path | None = None,
-    encoding: str = "",
+    *texts: cli.Texts,
+    file: cli.TextFile = None,
+    encoding: cli.Encoding = "",
     plot: Path | None = None,
     html: Path | None = None,
-    model: Path = SHIPPED,
-    run: list[Path] | None = None,
-    json: bool = False,
+    model: cli.Model = None,
+    run: RunsInstead = None,
+    json: cli.JsonLines = False,
 ) -> None:
     """Show what the model looked at for each piece of its translation.
 
     Parameters
     ----------
-    texts
-        The texts; without them the lines of --file or of standard input.
-    file
-        A text a line.
-    encoding
-        Encoding of the file, or of standard input, such as `cp1252`; by default UTF-8. A byte order mark overrules it.
     plot
         Draw the attention of the one text into this PNG file.
     html
         Write a page with the attention of all texts into this HTML file.
-    model
-        A SavedModel, or a folder of versions of which the latest counts.
-    run
-        Use this training run instead, or several together.
-    json
-        Print one JSON object a text.
     """
-    for flag, path, suffix in (("--plot", plot, ".png"), ("--html", html, ".html")):
-        if path is not None and path.suffix.lower() != suffix:
-            raise UserError(f"{flag} writes {suffix[1:].upper()}, got '{path}': name a file that ends in {suffix}")
+    model = cli.shipped_unless_named(model, run, "translation")
+    cli.check_suffix("--plot", plot, ".png")
+    cli.check_suffix("--html", html, ".html")
     inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
-    opened = TranslationModel(model, run or [])
+    opened = inference.TranslationModel(model, run or [])
     answers = [opened.explain(given) for given in inputs]
     if plot is not None:
         translation, attended = answers[0]
@@ -292,7 +289,7 @@ def explain(
                 }
             )
         else:
-            print(translation.text)
+            print(for_terminal(translation.text))
             attention_map.print_attention(*attended)
 
 
@@ -300,10 +297,10 @@ def explain(
 def export(
     *,
     run: list[Path],
-    to: Path = SHIPPED,
+    to: cli.ExportFolder,
     length_penalty: float = DEFAULT_ALPHA,
     coverage_penalty: float = DEFAULT_BETA,
-    json: bool = False,
+    json: cli.Json = False,
 ) -> None:
     """Write a finished training run, or several together, as the next version of a SavedModel.
 
@@ -311,18 +308,11 @@ def export(
     ----------
     run
         The run's folder; several with the same subwords are averaged in use.
-    to
-        The model's folder; the next free version number is made below it.
     length_penalty
         As for `evaluate`.
     coverage_penalty
         As for `evaluate`.
-    json
-        Print one JSON object.
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
-    version = export_runs(run, to, alpha, beta)
-    if json:
-        cli.print_json({"version": str(version)})
-    else:
-        print(version)
+    version = exporting.export_runs(run, to, alpha, beta)
+    cli.print_version(version, json)

@@ -5,17 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.pairs import Pairs
 from nlp_lstm.errors import UserError
+from nlp_lstm.inference import answers_by_length
 from nlp_lstm.pictures.attention_map import AttendedTranslation
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.translation.build import load_run
+from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA
 from nlp_lstm.translation.metrics import bleu_by_length, check_language, translation_scores
-from nlp_lstm.translation.serving import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, TranslationServing
+from nlp_lstm.translation.serving import TranslationServing
 
 _ROWS = 64  # sentences that are translated at once
 
@@ -61,19 +62,21 @@ class TranslationModel:
 
     def translate(self, texts: Sequence[bytes], beam_size: int = DEFAULT_BEAM) -> list[list[Translation]]:
         """The best translations of each text, at most `beam_size`, the best first."""
-        found: dict[int, list[Translation]] = {}
-        for places in _by_length(texts):
-            answer = self.signatures["n_best"](
-                text=tf.constant([texts[place] for place in places]), beam_size=tf.fill([len(places)], beam_size)
+
+        def ask(batch: list[bytes]) -> Mapping[str, Any]:
+            return self.signatures["n_best"](
+                text=tf.constant(batch, tf.string), beam_size=tf.fill([len(batch)], beam_size)
             )
-            rows = zip(places, answer["translations"].numpy(), answer["scores"].numpy(), strict=True)
-            for place, translations, scores in rows:
-                there = int(np.sum(scores > -1e8))
-                found[place] = [
-                    Translation(text.decode("utf-8"), float(score))
-                    for text, score in zip(translations[:there], scores[:there], strict=True)
-                ]
-        return [found[place] for place in range(len(texts))]
+
+        found = answers_by_length(ask, texts, _ROWS)
+        return [
+            [
+                Translation(text.decode("utf-8"), float(score))
+                for text, score in zip(translations, scores, strict=True)
+                if score > -1e8  # beyond it there is none
+            ]
+            for translations, scores in zip(found["translations"], found["scores"], strict=True)
+        ]
 
     def explain(self, text: bytes) -> tuple[Translation, AttendedTranslation]:
         """The best translation of a text, and what was looked at for each subword of it."""
@@ -87,13 +90,6 @@ class TranslationModel:
             answer["attention"][:source, :target],
         )
         return Translation(answer["translation"].decode("utf-8"), float(answer["score"])), attended
-
-
-def _by_length(texts: Sequence[bytes]):
-    """Places of texts, so many at once, those of like length together: padding is work for nothing."""
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    for start in range(0, len(order), _ROWS):
-        yield order[start : start + _ROWS]
 
 
 def serving_of(runs: Sequence[Path], alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> TranslationServing:
@@ -127,17 +123,18 @@ def evaluate(
     model: TranslationModel,
     sources: Sequence[str],
     references: Sequence[Sequence[str]],
-    target_language: str,
+    target_language: str | None,
     beam_size: int = DEFAULT_BEAM,
 ) -> dict[str, Any]:
-    """Judge a model on sentences with one or more translations each.
+    """Judge a model on sentences with one or more translations each; without a language, by what needs none.
 
     Returns:
         The figures of `nlp_lstm.translation.metrics.translation_scores`, BLEU by source length, and the speed.
     """
     if not sources:
         raise UserError("there is no sentence to judge on: name other data")
-    check_language(target_language)
+    if target_language is not None:
+        check_language(target_language)
     texts = [source.encode("utf-8", "replace") for source in sources]
     model.translate(texts[:1], beam_size)  # the first call of a graph is slower, and no figure of its speed
     started = time.perf_counter()

@@ -24,7 +24,7 @@ def check_language(code: str) -> None:
 
 
 def translation_scores(
-    translations: Sequence[str], references: Sequence[Sequence[str]], target_language: str
+    translations: Sequence[str], references: Sequence[Sequence[str]], target_language: str | None
 ) -> dict[str, Any]:
     """Judge translations of a whole test set.
 
@@ -36,51 +36,62 @@ def translation_scores(
         translations: raw text, one for each sentence.
         references: for each sentence one or more right translations, not all sentences need as many.
         target_language: code such as `de`, by whose rules Moses tokenises; a language that it has no rules for goes
-            by those of any language and the abbreviations of English.
+            by those of any language and the abbreviations of English. None where it is not known.
 
     Returns:
         `bleu` (Papineni et al. 2002 as sacreBLEU computes it by default: cased, tokenised by 13a; Post 2018),
         `chrf` (Popović 2015), `bleu_lower_tok` (what papers on Multi30k report: either side lower-cased, punctuation
         normalised and tokenised by Moses with hyphenated words left whole, then BLEU as before), each from 0 to 100
         with what it was computed by in `signature`, `chrf_signature` and `lower_tok_signature`; and the
-        `brevity_penalty` and `length_ratio`, tokens written for a token of the reference, of `bleu`.
+        `brevity_penalty` and `length_ratio`, tokens written for a token of the reference, of `bleu`. Without a language
+        `bleu_lower_tok` and its signature are None.
 
     Raises:
         UserError: for no sentences, one without a reference, or a language that is no code.
         ValueError: if there are not as many references as translations, or something is no text.
     """
-    check_language(target_language)
+    if target_language is not None:
+        check_language(target_language)
     streams = _streams(translations, references)
     bleu_metric, chrf_metric = BLEU(force=True), CHRF()  # forced, it does not warn of text that looks tokenised
     bleu = bleu_metric.corpus_score(translations, streams)
     chrf = chrf_metric.corpus_score(translations, streams)
-
-    normalizer = sacremoses.MosesPunctNormalizer(target_language)
-    tokenizer = sacremoses.MosesTokenizer(target_language)
-
-    def lower_tokenized(text):
-        return tokenizer.tokenize(normalizer.normalize(text.lower()), escape=False, return_str=True)
-
-    tokenized_metric = BLEU(force=True, tokenize="none")
-    tokenized_references = [list(map(lower_tokenized, alternatives)) for alternatives in references]
-    tokenized_bleu = tokenized_metric.corpus_score(
-        list(map(lower_tokenized, translations)), list(itertools.zip_longest(*tokenized_references))
+    tokenized, tokenized_signature = (
+        (None, None) if target_language is None else _lower_tokenized_bleu(translations, references, target_language)
     )
-    tokenized_signature = tokenized_metric.get_signature()
-    # Of what was done before it, sacreBLEU knows nothing.
-    tokenized_signature.update("case", "lc")
-    tokenized_signature.update("tok", f"norm-moses-{target_language}")
-    tokenized_signature.update("sacremoses", sacremoses.__version__)
     return {
         "bleu": bleu.score,
         "signature": str(bleu_metric.get_signature()),
         "chrf": chrf.score,
         "chrf_signature": str(chrf_metric.get_signature()),
-        "bleu_lower_tok": tokenized_bleu.score,
-        "lower_tok_signature": str(tokenized_signature),
+        "bleu_lower_tok": tokenized,
+        "lower_tok_signature": tokenized_signature,
         "brevity_penalty": bleu.bp,
         "length_ratio": bleu.ratio,
     }
+
+
+def _lower_tokenized_bleu(
+    translations: Sequence[str], references: Sequence[Sequence[str]], language: str
+) -> tuple[float, str]:
+    """BLEU on lower-case Moses tokens, and what it was computed by."""
+    normalizer = sacremoses.MosesPunctNormalizer(language)
+    tokenizer = sacremoses.MosesTokenizer(language)
+
+    def lower_tokenized(text: str) -> str:
+        return str(tokenizer.tokenize(normalizer.normalize(text.lower()), escape=False, return_str=True))
+
+    metric = BLEU(force=True, tokenize="none")
+    tokenized_references = [list(map(lower_tokenized, alternatives)) for alternatives in references]
+    bleu = metric.corpus_score(
+        list(map(lower_tokenized, translations)), list(itertools.zip_longest(*tokenized_references))
+    )
+    signature = metric.get_signature()
+    # Of what was done before it, sacreBLEU knows nothing.
+    signature.update("case", "lc")
+    signature.update("tok", f"norm-moses-{language}")
+    signature.update("sacremoses", sacremoses.__version__)
+    return bleu.score, str(signature)
 
 
 def validation_bleu(translations: Sequence[str], references: Sequence[Sequence[str]]) -> float:

@@ -6,32 +6,36 @@ import tensorflow as tf
 
 from nlp_lstm.decoding.beam_to_end import NO_SCORE, Found, beam_search
 from nlp_lstm.models.translator import DecoderState, Memory, Translator
+from nlp_lstm.serving import of_one_batch
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
-
-LONGEST_TEXT = 1_024
-"""Characters of a text that are read."""
-LONGEST_SOURCE = 256
-"""Subwords of a text that are read, its end counted in."""
-LONGEST_TRANSLATION = 256
-LARGEST_BEAM = 16
-
-DEFAULT_BEAM = 5
-DEFAULT_ALPHA = 1.0
-DEFAULT_BETA = 0.0
+from nlp_lstm.translation.limits import (
+    DEFAULT_ALPHA,
+    DEFAULT_BEAM,
+    DEFAULT_BETA,
+    LARGEST_BEAM,
+    LONGEST_SOURCE,
+    LONGEST_TEXT,
+    LONGEST_TEXT_BYTES,
+    LONGEST_TRANSLATION,
+)
 
 
 class TranslationServing(tf.Module):
     """The signatures of a translator; `nlp_lstm.saved_model.save` writes them into a SavedModel.
 
+    >>> subwords = Subwords.train(["a man rides a bike", "ein Mann fährt Fahrrad"], size=300)
+    >>> model = Translator(len(subwords), embedding_size=8, encoder_units=4, decoder_units=8)
+    >>> model.build()
     >>> serving = TranslationServing([model], subwords)
-    >>> serving.serving_default(text=tf.constant(["A man is riding a bike."]))["translation"]
-    <tf.Tensor: ... [b'Ein Mann f\\xc3\\xa4hrt Fahrrad.'] ...>
+    >>> answer = serving.serving_default(tf.constant(["a bike", ""]))
+    >>> answer["translation"].shape, answer["translation"].numpy()[1], answer["score"].numpy()[1].item()
+    (TensorShape([2]), b'', 0.0)
 
-    A request cannot hold a server: of a text, made plain, the first `LONGEST_TEXT` characters are read, and of these
-    the first `LONGEST_SOURCE` subwords; a translation has at most twice as many subwords as its source and ten more,
-    and never more than `LONGEST_TRANSLATION`; a beam holds 1 to `LARGEST_BEAM`. Bytes that are not UTF-8 are read as
-    U+FFFD. A text of nothing but spaces has the translation "" and the score 0. A translation is one line: it holds no
-    control character.
+    A request cannot hold a server: of a text the first `LONGEST_TEXT_BYTES` are read, of these, made plain (NFKC, white
+    space drawn together), the first `LONGEST_TEXT` characters, and of these the first `LONGEST_SOURCE` subwords; a
+    translation has at most twice as many subwords as its source and ten more, and never more than
+    `LONGEST_TRANSLATION`; a beam holds 1 to `LARGEST_BEAM`. Bytes that are not UTF-8 are read as U+FFFD. A text of
+    nothing but spaces has the translation "" and the score 0. A translation is one line: it holds no control character.
 
     Several models over the same subwords are asked together, and their log-probabilities averaged.
 
@@ -79,13 +83,6 @@ class TranslationServing(tf.Module):
         found = self._search(source, tf.fill(tf.shape(text), DEFAULT_BEAM))
         return {"translation": self._told(found.ids[:, :1])[:, 0], "score": found.scores[:, 0]}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
-    def greedy(self, text):
-        """As `serving_default`, with a beam of one; no signature, but what training is judged by."""
-        source = self._source(text)
-        found = self._search(source, tf.ones_like(text, tf.int32))
-        return {"translation": self._told(found.ids)[:, 0], "score": found.scores[:, 0]}
-
     @tf.function(
         input_signature=[
             tf.TensorSpec([None], tf.string, name="text"),
@@ -105,6 +102,7 @@ class TranslationServing(tf.Module):
             row's last translation "" and `NO_SCORE`. They are different texts, and fewer than `beam_size` where the
             search found a text in several segmentations, of which the best counts.
         """
+        text, beam_size = of_one_batch(text=text, beam_size=beam_size)
         source = self._source(text)
         found = self._search(source, tf.clip_by_value(beam_size, 1, LARGEST_BEAM))
         missing = [[0, 0], [0, LARGEST_BEAM - tf.shape(found.scores)[1]]]
@@ -164,9 +162,8 @@ class TranslationServing(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _source(self, text):
         """Ids `(batch, source)` of what is read of texts, each with its end."""
-        # Bytes first, since finding characters takes longer the longer a text is; one has four at the most.
-        text = tf.strings.substr(text, 0, 4 * LONGEST_TEXT)
-        ids = self.source_subwords.encode(text, LONGEST_TEXT)
+        text = tf.strings.substr(text, 0, LONGEST_TEXT_BYTES)
+        ids = self.source_subwords.encode(text, 1 + LONGEST_TEXT)  # the mark of the first word before it
         ids = ids[:, : LONGEST_SOURCE - 1]
         ends = tf.RaggedTensor.from_tensor(tf.fill([ids.nrows(), 1], END), row_splits_dtype=ids.row_splits.dtype)
         ids = tf.concat([ids, ends], axis=1).to_tensor(PADDING)

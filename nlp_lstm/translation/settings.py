@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from nlp_lstm.models.translator import Attention
+from nlp_lstm.models.limits import Attention
 from nlp_lstm.settings import Range, check_ranges
 
 TASK = "translation"
@@ -24,6 +24,12 @@ class Settings:
     "Language to translate from, as the data calls it; where the data tells, it need not be named."
     target_language: str = ""
     "Language to translate into."
+    source_column: str = ""
+    "Column of a table, or of JSON Lines, that holds the sentences; by default the first, or one with a usual name."
+    target_column: str = ""
+    "Column that holds their translations; by default the second, or one with a usual name."
+    header: bool | None = None
+    "Whether a table's first row names its columns; by default it does if nothing but usual names stands in it."
     reverse: bool = False
     "Translate from the second column of a table into the first."
     validation_fraction: float = 0.05
@@ -32,6 +38,8 @@ class Settings:
     "Encoding of files without a byte order mark, such as `cp1252`; by default UTF-8."
     subwords: int = 4000
     "Number of subwords, with 256 for bytes: of both languages together, or of each."
+    character_coverage: float = 1.0
+    "Share of the characters that must be subwords; 0.9995 spells the rarest of Chinese or Japanese in bytes."
     separate_subwords: bool = False
     "Let each language have subwords, and an embedding, of its own."
     subword_sampling: float = 0.3
@@ -89,6 +97,7 @@ _RANGES: list[Range] = [
         "at least 1",
     ),
     ("subwords", lambda value: 261 <= value <= 100_000, "261 (four special ones, 256 bytes and another) to 100000"),
+    ("character_coverage", lambda value: 0.98 <= value <= 1, "0.98 to 1"),
     ("longest", lambda value: 2 <= value <= 256, "2 to 256"),
     ("validation_fraction", lambda value: 0 < value < 0.5, "above 0 and less than 0.5"),
     (

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import os
 import sys
 from typing import Any
@@ -10,13 +9,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_lstm.datasets.pairs import Pairs, load_pairs
+from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
+from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
+from nlp_lstm.inference import answers_by_length
 from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss
-from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.subwords import Subwords
-from nlp_lstm.training import Stage, adam, train_stage
+from nlp_lstm.training import Stage, adam, rate_by_plateau, train_stage
 from nlp_lstm.translation.batches import IdPair, PairBatches, drawn_id_pairs, id_pairs
 from nlp_lstm.translation.build import (
     _FILES,
@@ -40,29 +41,35 @@ def train(
 ) -> None:
     """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped."""
     keras.utils.set_random_seed(settings.seed)
-    pairs = load_pairs(
+    loaded = load_source(
         source,
         ["train", "validation"],
         source_language=settings.source_language,
         target_language=settings.target_language,
         source_file=source_file,
         target_file=target_file,
+        source_column=settings.source_column,
+        target_column=settings.target_column,
+        header=settings.header,
         reverse=settings.reverse,
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
         encoding=settings.encoding,
     )
+    pairs = loaded.splits
+    settings = _with_languages(settings, loaded.languages, run)
     files = {"source_file": source_file, "target_file": target_file}
     # All this before the folder is made, so that what cannot be trained on leaves no run behind.
     vocabularies = _vocabularies(run, pairs["train"], settings)
     ids = {split: id_pairs(vocabularies, found) for split, found in pairs.items()}
     for split in ids:
         _batches(ids[split], settings, None)
-    digest = {"subwords_sha256": vocabularies.digest()}
-    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digest}, Settings())
+    digests = {"subwords_sha256": vocabularies.digest(), DATA_FINGERPRINT: fingerprint_of_pairs(pairs.values())}
+    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
+    _tell_of_left_out(ids, settings)
     save_vocabularies(vocabularies, run)
     model = build_model(settings, vocabularies)
     print(
@@ -75,13 +82,37 @@ def train(
         model.save_weights(path)
 
 
+def _with_languages(settings: Settings, languages: tuple[str, str], run: RunFolder) -> Settings:
+    """Settings that name the languages of the data, so that a run knows whose rules its translations are judged by."""
+    if os.path.exists(run.config_path) and not run.config().get("target_language"):
+        return settings  # a run from before languages were kept goes on as it is
+    return dataclasses.replace(
+        settings,
+        source_language=settings.source_language or languages[0],
+        target_language=settings.target_language or languages[1],
+    )
+
+
+def _tell_of_left_out(ids: dict[str, list[IdPair]], settings: Settings) -> None:
+    for split, what in (("train", "to train on are"), ("validation", "for validation count for BLEU alone and are")):
+        count = _batches(ids[split], settings, None).left_out
+        if count:
+            print(
+                f"{count:,} of {len(ids[split]):,} pairs {what} left out, since a side has more than "
+                f"{settings.longest} subwords, its end counted in: --longest says how many",
+                file=sys.stderr,
+            )
+
+
 def _vocabularies(run: RunFolder, training: Pairs, settings: Settings) -> Vocabularies:
     # Unlike Path.exists this is false for a path that cannot be looked at, of which `run.start` tells.
     if any(os.path.exists(run.path / name) for name in (_SHARED_FILE, _FILES[-1])):
         return load_vocabularies(run)
     if settings.separate_subwords:
-        return Vocabularies(*(Subwords.train(texts, settings.subwords) for texts in training))
-    shared = Subwords.train([*training.source, *training.target], settings.subwords)
+        return Vocabularies(
+            *(Subwords.train(texts, settings.subwords, settings.character_coverage) for texts in training)
+        )
+    shared = Subwords.train([*training.source, *training.target], settings.subwords, settings.character_coverage)
     return Vocabularies(shared, shared)
 
 
@@ -120,13 +151,6 @@ def _train(
     def figures():
         return {"val_bleu": validation_bleu(translate_greedily(serving, validation.source), references)}
 
-    def rate_by_plateau(rows: list[dict[str, Any]]) -> float:
-        best, halvings = -math.inf, 0
-        for row in rows:
-            halvings += row["val_bleu"] <= best
-            best = max(best, row["val_bleu"])
-        return settings.learning_rate * 0.5**halvings
-
     train_stage(
         trained,
         Stage(
@@ -137,7 +161,9 @@ def _train(
             monitor="val_bleu",
             higher_is_better=True,
             patience=settings.patience,
-            learning_rate=None if settings.schedule == "cosine" else rate_by_plateau,
+            learning_rate=None
+            if settings.schedule == "cosine"
+            else rate_by_plateau(settings.learning_rate, "val_bleu", higher_is_better=True),
             figures=figures,
         ),
         run,
@@ -153,13 +179,8 @@ def _batches(ids: list[IdPair], settings: Settings, seed: tuple[int, int] | None
 
 def translate_greedily(serving: TranslationServing, texts: list[str]) -> list[str]:
     """Translations without a beam, as the model being trained is judged by."""
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    found: dict[int, str] = {}
-    for start in range(0, len(order), 128):
-        places = order[start : start + 128]
-        answer = serving.greedy(tf.constant([texts[place] for place in places], tf.string))
-        found |= {
-            place: text.decode("utf-8")
-            for place, text in zip(places, answer["translation"].numpy().tolist(), strict=True)
-        }
-    return [found[place] for place in range(len(texts))]
+
+    def ask(batch: list[str]) -> Any:
+        return serving.n_best(tf.constant(batch, tf.string), tf.ones([len(batch)], tf.int32))
+
+    return [found.decode("utf-8") for found in answers_by_length(ask, texts, 128)["translations"][:, 0].tolist()]

@@ -16,7 +16,7 @@ import pytest
 import apps.sentiment
 from apps.char_lm import app
 from nlp_lstm import cli
-from nlp_lstm.char_lm import commands, inference
+from nlp_lstm.char_lm import inference, writing
 from nlp_lstm.char_lm.inference import CharLm
 from nlp_lstm.char_lm.serving import LONGEST_GENERATION
 from nlp_lstm.char_lm.settings import Settings
@@ -103,8 +103,8 @@ def loaded_once(monkeypatch):
 
         return given
 
-    monkeypatch.setattr(commands, "CharLm", once(CharLm))
-    monkeypatch.setattr(commands, "Writer", once(commands.Writer))
+    monkeypatch.setattr(inference, "CharLm", once(CharLm))
+    monkeypatch.setattr(writing, "Writer", once(writing.Writer))
 
 
 class TestVerbs:
@@ -376,6 +376,14 @@ class TestScore:
 @pytest.mark.usefixtures("loaded_once")
 class TestExplain:
     TEXT = TEXT[:192]
+
+    @pytest.mark.parametrize("verb", ["explain", "score"])
+    def test_controls_of_a_text_are_told_and_not_obeyed(self, model, verb):
+        text = "a\x07b \x1b[31mred\x1b[0m \x9b1m c\rd \u202eon \u2066x"
+        out = call(verb, "--model", model, text).text
+        assert not set(out) & set("\x07\x1b\x9b\r\u202e\u2066")
+        assert "␛[31mred" in out
+        assert call(verb, "--model", model, "--json", text).object["text"] == text
 
     def test_units_that_are_named(self, model):
         found = call("explain", "--model", model, "--units", "3, 13,0", "--json", self.TEXT).object

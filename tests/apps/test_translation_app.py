@@ -24,6 +24,7 @@ from apps.translation import app
 from nlp_lstm import cli
 from nlp_lstm.datasets.pairs import load_pairs
 from nlp_lstm.translation import commands, inference
+from nlp_lstm.translation import export as export_module
 from nlp_lstm.translation import train as train_module
 from nlp_lstm.translation.inference import TranslationModel
 from nlp_lstm.translation.settings import Settings
@@ -98,7 +99,7 @@ def loaded_once():
         return loaded[key]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(commands, "TranslationModel", once)
+        patched.setattr(inference, "TranslationModel", once)
         patched.setattr(train_module, "id_pairs", ids_by_library)
         yield once
 
@@ -133,7 +134,9 @@ class TestVerbs:
         assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(translations, [pairs.target]).score)
         assert (found["data"], found["split"], found["beam_size"]) == (str(data), "validation", 5)
         assert found["sentences"] == found["references"] == len(pairs.source) == 12
-        assert "norm-moses-de" in found["lower_tok_signature"]
+        # Of a table of two columns nothing tells the language: what depends on it is left out, and said to be.
+        assert found["bleu_lower_tok"] is found["lower_tok_signature"] is None
+        assert "bleu_lower_tok is left out" in judged.err and "--target-language" in judged.err
         assert [row["sentences"] for row in found["bleu_by_length"]] == [0, 12, 0, 0, 0, 0]
         assert json.loads((run / "evaluation-validation.json").read_text()) == found
 
@@ -217,6 +220,44 @@ class TestEvaluate:
         found = call(*command, "--target-language", "de").object
         assert "norm-moses-de" in found["lower_tok_signature"]
 
+    @pytest.mark.parametrize(
+        ("data", "flags", "rules"),
+        [
+            ("sample", (), "de"),
+            ("sample", ("--reverse",), "en"),
+            ("header.csv", (), "fr"),
+            ("header.csv", ("--source-language", "fr"), "en"),
+            ("header.csv", ("--target-language", "pt_BR", "--source-column", "2"), "pt"),
+            ("plain.tsv", (), None),
+            ("plain.tsv", ("--target-language", "Klingon"), None),
+            ("plain.tsv", ("--target-language", "Spanish"), "es"),
+        ],
+    )
+    def test_the_rules_are_those_of_the_language_and_of_no_other(self, tmp_path, monkeypatch, data, flags, rules):
+        class Copied:
+            def __init__(self, *_):
+                pass
+
+            def translate(self, texts, beam_size):
+                return [[inference.Translation(text.decode(), -1.0)] for text in texts]
+
+        monkeypatch.setattr(inference, "TranslationModel", Copied)
+        monkeypatch.chdir(tmp_path)
+        rows = [f"dog {place},chien {place}" for place in range(20)]
+        write_lines(tmp_path / "header.csv", rows if "2" in flags else ["English,French", *rows])
+        write_lines(tmp_path / "plain.tsv", [row.replace(",", "\t") for row in rows])
+        result = call("evaluate", "--data", data, "--split", "all", *flags, "--json")
+        found = result.object
+        assert found["bleu"] is not None and found["chrf"] is not None
+        if rules is None:
+            assert found["bleu_lower_tok"] is found["lower_tok_signature"] is None
+            assert "bleu_lower_tok is left out" in result.err and len(result.err.splitlines()) == 1
+            people = call("evaluate", "--data", data, "--split", "all", *flags)
+            assert "bleu_lower_tok" not in people.out
+        else:
+            assert found["bleu_lower_tok"] is not None and f"norm-moses-{rules}|" in found["lower_tok_signature"]
+            assert "bleu_lower_tok" not in result.err
+
     def test_all_translations_of_a_sentence_in_a_table_are_right(self, model, tmp_path):
         lines = [f"a dog {place % 20}\tein Hund {place}" for place in range(60)]
         table = write_lines(tmp_path / "table.txt", lines)
@@ -235,7 +276,7 @@ class TestEvaluate:
         pairs = [(f"the café {place}", f"das „Café“ {place}") for place in range(40)]
         table = write_lines(tmp_path / "table.tsv", ["\t".join(pair) for pair in pairs])
         command = ["evaluate", "--model", model, "--json", "--beam-size", "1"]
-        result = call(*command, "--data", table, "--split", "all")
+        result = call(*command, "--data", table, "--split", "all", "--target-language", "de")
         expected = result.object
         assert (expected["sentences"], expected["split"], result.err) == (40, "all", "")
         result = call(*command, "--data", table)
@@ -272,7 +313,7 @@ class TestEvaluate:
             def translate(self, texts, beam_size):
                 return [[inference.Translation(text.decode(), -1.0)] for text in texts]
 
-        monkeypatch.setattr(commands, "TranslationModel", Recorded)
+        monkeypatch.setattr(inference, "TranslationModel", Recorded)
         folder = commands.RunFolder
         monkeypatch.setattr(folder, "keep_evaluation", lambda run, result: kept.append((run.path, result)))
         monkeypatch.setattr(folder, "config", lambda run: {})
@@ -501,7 +542,7 @@ class TestExport:
             given.append((runs, target, alpha, beta))
             return target / "2"
 
-        monkeypatch.setattr(commands, "export_runs", export_runs)
+        monkeypatch.setattr(export_module, "export_runs", export_runs)
         assert call("export", "--run", run, "--to", tmp_path).text == f"{tmp_path / '2'}\n"
         command = ["export", "--run", run, "--run", "other", "--to", tmp_path, "--length-penalty", "0.6"]
         assert call(*command, "--coverage-penalty", "0.2", "--json").object == {"version": str(tmp_path / "2")}
@@ -706,8 +747,8 @@ class TestBadFolders:
         monkeypatch.setattr("pathlib.Path.write_text", fail)
         result = call("evaluate", "--run", run, "--data", data, *CUT, "--json")
         monkeypatch.undo()
-        notice, mistake = result.err.splitlines(keepends=True)
-        assert "judging" in notice
+        *notices, mistake = result.err.splitlines(keepends=True)
+        assert "judging" in notices[0]
         assert result._replace(err=mistake).is_mistake(f"cannot write --run '{run}' (No space left on device)")
         assert tree(run) == before
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from language_model_gates import gates_of
 from rest_requests import rest_answer, strings
 from saved_model_in_fresh_process import run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
@@ -458,7 +459,7 @@ def test_gates_are_those_of_the_model_layer_after_layer(app):
     for row, text in enumerate(texts):
         ids = ids_of(app, text)
         assert found["length"][row] == len(ids)
-        by_layer = app.model.gates(np.array([[*beginning(app), *ids]], np.int32))
+        by_layer = gates_of(app.model, np.array([[*beginning(app), *ids]], np.int32))
         for name in Gates._fields:
             expected = np.concatenate([getattr(gates, name)[0, 1:] for gates in by_layer], axis=-1)
             np.testing.assert_allclose(found[name][row, : len(ids)], expected, rtol=0, atol=1e-5, err_msg=name)
@@ -530,7 +531,7 @@ def test_exactly_the_first_symbols_of_a_text_are_scored_and_looked_into(app, nar
     np.testing.assert_allclose(found["char_log_probs"][0], log_probs[np.arange(4), ids[:4]], rtol=0, atol=1e-5)
     assert narrow.encode(tf.constant([text]))["ids"].numpy().tolist() == [ids[:4]]
     (hidden,) = narrow.gates(tf.constant([text]))["hidden"].numpy()
-    expected = [gates.hidden[0, 1:] for gates in app.model.gates(np.array([[*beginning(app), *ids[:3]]]))]
+    expected = [gates.hidden[0, 1:] for gates in gates_of(app.model, np.array([[*beginning(app), *ids[:3]]]))]
     np.testing.assert_allclose(hidden, np.concatenate(expected, axis=-1), rtol=0, atol=1e-5)
 
 
@@ -613,7 +614,7 @@ def test_the_folded_model_is_the_keras_model(app):
         if length:
             expected, own_last = keras_log_probs(app, ids[row, :length], own)
             np.testing.assert_allclose(log_probs[row, :length], expected, rtol=0, atol=1e-5)
-            for gates, layer in zip(looked_at, app.model.gates(ids[row : row + 1, :length], own), strict=True):
+            for gates, layer in zip(looked_at, gates_of(app.model, ids[row : row + 1, :length], own), strict=True):
                 for name in Gates._fields:
                     part = getattr(gates, name)[row, :length]
                     np.testing.assert_allclose(part, getattr(layer, name)[0], rtol=0, atol=1e-5, err_msg=name)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import nlp_lstm.datasets
 from nlp_lstm.datasets import tfds_pairs
+from nlp_lstm.datasets.known_sets import fingerprint_of_pairs, known_set
 from nlp_lstm.datasets.pairs import Pairs, load_judged, load_pairs, read_pairs
 from nlp_lstm.errors import UserError
 
@@ -344,6 +345,7 @@ def test_tatoeba(real_data):
     sources = [set(pairs.source) for pairs in found.values()]
     assert sum(map(len, sources)) == len(set.union(*sources)) == 102_904
     assert rows(found["train"])[0] == ("Go.", "Ve.")
+    assert known_set(fingerprint_of_pairs([found["train"], found["validation"]])) == "tatoeba"
 
 
 # Mistakes
@@ -392,7 +394,7 @@ def test_source_and_files():
     assert message(None, target_file=Path("b")) == "'b' has no partner: name it with --source-file"
 
 
-@pytest.mark.parametrize("name", ["train.en", "pairs.csv", "pairs", "pairs.tar.gz", "pairs.gz"])
+@pytest.mark.parametrize("name", ["train.en", "pairs.doc", "pairs", "pairs.tar.gz", "pairs.gz"])
 def test_file_of_no_known_kind(tmp_path, name):
     (tmp_path / name).write_text("a\tb\n")
     text = message(tmp_path / name)
@@ -447,9 +449,9 @@ def test_all_is_every_pair(tmp_path, capsys):
     pairs = [(f"one {i}", f"eins {i} „é“") for i in range(50)]
     table = write_table(tmp_path / "pairs.tsv", pairs)
     assert sorted(rows(load_pairs(table, ["all"])["all"])) == sorted(pairs)
-    assert sorted(rows(load_judged(table, "all"))) == sorted(pairs)
+    assert sorted(rows(load_judged(table, "all").splits["all"])) == sorted(pairs)
     assert capsys.readouterr().err == ""
-    found = load_judged(table, "test")
+    found = load_judged(table, "test").splits["test"]
     assert found == load_pairs(table, ["test"])["test"] and 0 < len(found.source) < 50
     assert f"judging {len(found.source)} of 50 pairs" in capsys.readouterr().err
     parts = load_pairs("sample", [*ALL, "all"])

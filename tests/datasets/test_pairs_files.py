@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlp_lstm.datasets.pair_records import Pairs, direction, lines
-from nlp_lstm.datasets.pair_table import is_table, parse
+from nlp_lstm.datasets.pair_table import parse
 from nlp_lstm.datasets.pairs import load_pairs, read_pairs
 from nlp_lstm.errors import UserError
 
@@ -421,14 +421,19 @@ def test_folder_comes_before_a_prefix(tmp_path):
         ("A.TSV.GZ", True),
         ("a.tab.bz2", True),
         ("train.en", False),
-        ("a.csv", False),
+        ("a.csv", True),
+        ("A.JsonL.gz", True),
+        ("a.ndjson", True),
+        ("a.b.tmx.xz", True),
         ("txt", False),
         ("a.txt.zip", False),
         ("a.gz", False),
     ],
 )
-def test_is_table(name, is_one):
-    assert is_table(name) is is_one
+def test_a_file_of_pairs_goes_by_its_name(tmp_path, name, is_one):
+    (tmp_path / name).write_bytes(b"")
+    text = told(load_pairs, tmp_path / name, ["train"])
+    assert ("is no table of pairs by its name" in text) is not is_one
 
 
 @pytest.mark.parametrize("packed", PACK)
@@ -451,7 +456,7 @@ def test_table_by_hand():
         "\t\tCC0\n"
         "a\tb\t\n"
     )
-    assert parse(text, "x.txt") == Pairs(
+    assert parse(text, "x.txt").pairs == Pairs(
         ['"Go."', "It's 5\" long, \\t he said.", "Hi.", "\x00 a\x0cb\u2028c", "", "a"],
         ["Ve.", "«Sí»", "¡Hola!", " ", "", "b"],
     )
@@ -470,7 +475,7 @@ def test_table_as_bytes(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "count"),
-    [("", "1 column"), ("no tab", "1 column"), ("a\tb\tCC-BY 2.0\tc", "4 columns"), ("\t" * 9, "10 c")],
+    [("x", "1 column"), ("no tab", "1 column"), ("a\tb\tCC-BY 2.0\tc", "4 columns"), ("a" + "\t" * 9, "10 c")],
 )
 def test_line_of_another_number_of_columns(line, count):
     text = told(parse, f"fine\tgut\nfine\x0c\tgut\u2028\n{line}\nbad", "x.txt")

@@ -4,10 +4,13 @@ import keras
 import numpy as np
 import pytest
 
+from nlp_lstm.errors import UserError
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
+from nlp_lstm.models.limits import LARGEST_BUCKETS
 from nlp_lstm.models.ngrams import NgramClassifier, first_occurrences, ngram_indices
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
+from nlp_lstm.sentiment.settings import Settings
 
 SIZE, BUCKETS = 40, 1_000_003  # as many buckets as the hash has values, so that few runs share one
 
@@ -98,6 +101,20 @@ def test_padding_changes_nothing():
 def test_a_vocabulary_that_the_hash_cannot_take_is_refused():
     with pytest.raises(ValueError, match="at most 65536, got 65537"):
         NgramClassifier(65_537, 2, 10)
+
+
+def test_every_bucket_is_there_to_be_hit_and_more_are_refused():
+    largest = NgramClassifier(SIZE, 2, LARGEST_BUCKETS)
+    # The run (x, y) has the hash 32,749 x + y: that of these two is the last there is, and the first.
+    x, y = divmod(LARGEST_BUCKETS - 1, 32_749)
+    indices = keras.ops.convert_to_numpy(largest.indices(np.array([[x, y], [x, y + 1]], np.int32)))
+    assert indices[:, 1, 1].tolist() == [SIZE + LARGEST_BUCKETS - 1, SIZE]
+    with pytest.raises(ValueError, match="buckets must be at most 1000003, got 1000004: the hash has no more values"):
+        NgramClassifier(SIZE, 2, LARGEST_BUCKETS + 1)
+    Settings(ngram_buckets=LARGEST_BUCKETS)
+    with pytest.raises(UserError) as error:
+        Settings(ngram_buckets=LARGEST_BUCKETS + 1)
+    assert str(error.value) == "--ngram-buckets is 1000004: expected 0 (no n-gram model) to 1000003"
 
 
 def labelled_texts(rng, count):

@@ -656,7 +656,7 @@ class TestSaving:
 
     def test_a_saved_model_gives_the_same_guesses(self, full_model, tmp_path):
         expected = as_array(full_model((SOURCE, TARGET)))
-        tf.function(full_model, autograph=False)((SOURCE, TARGET))  # which leaves tensors of a graph behind
+        tf.function(full_model, autograph=False)((SOURCE, TARGET))  # tensors of a graph could not be saved
         full_model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         assert type(loaded) is Translator

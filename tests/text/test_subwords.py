@@ -76,14 +76,14 @@ class Trained(NamedTuple):
         return ids
 
 
-def train(**changed):
-    """A model as the library trains it on the sample: as `Subwords.train` would, but for what is changed."""
+def train(texts=None, **changed):
+    """A model as the library trains it on texts, or the sample: as `Subwords.train` would, but for what is changed."""
     written = io.BytesIO()
     usual = {"model_type": "unigram", "byte_fallback": True, "character_coverage": 1.0}
     usual |= {"vocab_size": SIZE, "hard_vocab_limit": False, "num_threads": 1, "minloglevel": 3}
     special = {"pad_id": PADDING, "unk_id": UNKNOWN, "bos_id": BEGINNING, "eos_id": END}
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sample_sentences("train")),
+        sentence_iterator=iter(sample_sentences("train") if texts is None else texts),
         model_writer=written,
         **{**usual, **special, **changed},
     )
@@ -430,11 +430,84 @@ def test_too_few_subwords_for_the_characters_are_a_mistake(size):
     assert f"{size} subwords" in one_line(error)
 
 
+def test_what_mends_too_few_subwords():
+    """Each number that the message names is enough, and one less is not."""
+    rng = np.random.default_rng(4)
+    common, rare = "abcdefgh ", "".join(map(chr, range(0x4E00, 0x4E00 + 40)))
+    texts = ["".join(rng.choice(list(common), 30)) for _ in range(200)]
+    texts += ["".join(rng.choice(list(common), 20)) + character for character in rare]
+    with pytest.raises(UserError) as error:
+        Subwords.train(texts, 280)
+    told = re.search(r"--subwords to (\d+) or more, or lower --character-coverage to (0\.\d+),", one_line(error))
+    size, coverage = int(told[1]), float(told[2])
+    assert size == 260 + len(common) + len(rare)
+    assert len(Subwords.train(texts, size)) == size and 0.98 <= coverage < 1
+    with pytest.raises(UserError):
+        Subwords.train(texts, size - 1)
+    covered = Subwords.train(texts, 280, coverage)
+    assert len(covered) <= 280
+    # Rare characters are bytes, and come back.
+    trained = Trained.of(covered)
+    ids = trained.assert_ids_equal_library(["abc " + rare])
+    assert trained.text(ids) == ["abc " + rare]
+    with pytest.raises(UserError):
+        Subwords.train(texts, 280, min(1.0, coverage + 2e-4))
+
+
+def test_more_characters_than_the_lowest_coverage_leaves_out():
+    texts = ["".join(map(chr, range(start, start + 60))) for start in range(0x4E00, 0x4E00 + 600, 60)]
+    with pytest.raises(UserError) as error:
+        Subwords.train(texts, 400)
+    told = re.search(r"--subwords to 861 or more, or to (\d+) with --character-coverage 0\.98,", one_line(error))
+    fewest = int(told[1])
+    assert len(Subwords.train(texts, fewest, 0.98)) == fewest
+    with pytest.raises(UserError):
+        Subwords.train(texts, fewest - 1, 0.98)
+
+
+def test_long_texts_are_not_left_out():
+    """The library drops what is longer than 4192 bytes; cut at spaces, the subwords are those of the whole."""
+    rng = np.random.default_rng(1)
+    words = ["".join(rng.choice(list("äbcdé"), rng.integers(1, 6))) for _ in range(3000)]
+    assert len(" ".join(words).encode()) > 3 * 4192
+    whole = train([" ".join(words)], vocab_size=300, max_sentence_length=10**6)
+    assert Subwords.train([" ".join(words)], 300).pieces == Subwords(whole).pieces
+    assert "▁word" in Subwords.train([" ".join(["word"] * 1200)] * 9, 500).pieces
+    assert "▁word" in Subwords.train(["▅ word word"] * 9, 300).pieces  # a character that the library reserves
+    assert set("映画") <= set(Subwords.train(["映画" * 2000], 300).pieces[260:])  # no space to cut at
+
+
+def test_blanks_drawn_together_leave_the_plain_text_as_it_is(sample):
+    rng = np.random.default_rng(2)
+    symbols = [*"aeu\u0301\u0302 \u3000\x01\x02\t\u200b▁\ufffd\x8f\0", "the", "ﬁ"]
+    batch = ["".join(rng.choice(symbols, 30)) for _ in range(500)]
+    shorter = sample.subwords.without_blanks(tf.constant(batch)).numpy()
+    assert sample.normalized(shorter) == [sample.library.normalize(text) for text in batch]
+    blanks = [space for space in SPACES if not sample.library.normalize(space)]
+    assert len(blanks) > 50
+    shorter = sample.subwords.without_blanks(tf.constant([blank * 900 for blank in blanks])).numpy()
+    assert max(map(len, shorter)) < 3
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\u3000", "\ufeff", "\x01", "\x8f \x01", "▁", "\r\n"], ids=repr)
+def test_blanks_do_not_count_among_the_first_characters(sample, blank):
+    text = blank * 5000 + "A man" + blank * 5000 + " walks."
+    (found,) = sample.subwords.encode(tf.constant([text]), len("▁A▁man▁walks.")).to_list()
+    assert found == sample.library.encode(text) == sample.library.encode(f"A man{blank} walks.")
+
+
+def test_the_first_characters_of_a_text_may_be_of_many_bytes(sample):
+    """Of decomposed text, too, so many plain characters are read as are asked for, controls between them or not."""
+    for unit in ("e\u0302\u0301", "\x01\x8fe\u0302\u0301", "\u1112\u1161\u11ab", "a\x01"):
+        (found,) = sample.subwords.encode(tf.constant([unit * 100]), 1 + 20).to_list()
+        assert found == sample.library.encode(unit * 20)
+
+
 @pytest.mark.parametrize("nothing", [[], [""], ["", " "], ["\u3000\n"]], ids=repr)
 def test_no_text_is_a_mistake(nothing):
     with pytest.raises(UserError) as error:
         Subwords.train(nothing, 300)
-    assert "more text" in one_line(error)
+    assert "there is no text" in one_line(error) and "more text" in str(error.value)
 
 
 # Model files

@@ -321,3 +321,11 @@ def test_mistakes_by_length():
     for bounds in ((), (5, 5), (10, 5), (-1, 5)):
         with pytest.raises(ValueError, match="lengths of at least 0 that rise"):
             bleu_by_length([1, 2, 3], TRANSLATIONS, REFERENCES, bounds)
+
+
+def test_without_a_language_what_needs_none_is_the_same():
+    translations, references = ["Ein Hund rennt.", "Ja"], [["Ein Hund rennt weg.", "Der Hund."], ["Ja, ja"]]
+    found = translation_scores(translations, references, None)
+    expected = translation_scores(translations, references, "de")
+    assert expected["bleu_lower_tok"] > 0 and "norm-moses-de" in expected["lower_tok_signature"]
+    assert found == {**expected, "bleu_lower_tok": None, "lower_tok_signature": None}

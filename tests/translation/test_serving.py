@@ -304,6 +304,18 @@ def test_of_a_long_text_the_documented_beginning_is_read(app):
     np.testing.assert_allclose(found["score"], short["score"], rtol=1e-5)
 
 
+def test_white_space_does_not_count_among_the_characters_of_a_long_text(app):
+    """Which was cut off before it was made plain: 5,000 spaces and a sentence gave nothing."""
+    texts = [blank * 5000 + TEXTS[1] + blank * 2000 for blank in (" ", "\n", "\u3000", "\u200b", "\x01 ", "▁")]
+    assert max(len(text.encode()) for text in texts) < serving_module.LONGEST_TEXT_BYTES
+    behind = TEXTS[1].rjust(serving_module.LONGEST_TEXT_BYTES + len(TEXTS[1]))
+    found = answer(app, "explain", [TEXTS[1], behind, *texts])
+    assert found["source_length"][0] > 1
+    pieces, translations = found["source_pieces"].tolist(), found["translation"].tolist()
+    assert pieces[2:] == pieces[:1] * len(texts) and translations[2:] == translations[:1] * len(texts)
+    assert translations[1] == b""
+
+
 @pytest.fixture(scope="module")
 def narrow(exported_translation):
     """Clamps so tight that a single subword more or less shows."""
@@ -314,14 +326,14 @@ def narrow(exported_translation):
         vocabularies = app.vocabularies
         serving = TranslationServing(app.models, vocabularies.target, source_subwords=vocabularies.source)
         serving.encode.get_concrete_function()
-        serving.greedy.get_concrete_function()
+        serving.n_best.get_concrete_function()
     return serving
 
 
 @pytest.mark.parametrize("text", ["a manses", "ééééééééé", "😀a", "b" * 40, "a b c d e f g"])
 def test_exactly_so_many_characters_and_subwords_are_read(narrow, text):
     library = sentencepiece.SentencePieceProcessor(model_proto=narrow.source_subwords.model)
-    characters = text[:6]  # and before them the mark of a word
+    characters = text[:7]
     expected = [*library.encode(characters)[:4], END]
     (ids,) = narrow.encode(tf.constant([text]))["ids"].numpy().tolist()
     assert ids == expected
@@ -331,7 +343,8 @@ def test_exactly_so_many_subwords_are_written(narrow):
     """A translation that would be longer ends there; of the last place all but the end is shut out."""
     texts = [*TEXTS, *(tf.compat.as_text(text) for text in WEIRD[4:7])]
     never, lengths = [PADDING, UNKNOWN, BEGINNING], []
-    for text, found in zip(texts, narrow.greedy(tf.constant(texts))["translation"].numpy(), strict=True):
+    greedy = narrow.n_best(tf.constant(texts), tf.ones([len(texts)], tf.int32))["translations"].numpy()[:, 0]
+    for text, found in zip(texts, greedy, strict=True):
         (source,) = narrow.encode(tf.constant([text]))["ids"].numpy()
         encoded = [model.encode(source[None]) for model in narrow.models]
         memories, states = map(list, zip(*encoded, strict=True))

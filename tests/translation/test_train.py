@@ -17,6 +17,7 @@ import tensorflow as tf
 from ids_by_library import ids_by_library
 
 from nlp_lstm import training
+from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
 from nlp_lstm.datasets.pairs import load_pairs
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder
@@ -90,6 +91,7 @@ class TestSettings:
                 (-0.1, 1.0, math.nan),
                 "at least 0 and less than 1",
             ),
+            ("character_coverage", (0.0, 0.9799, 1.001, math.nan), "0.98 to 1"),
             ("subword_sampling", (-0.1, 1000.1, math.nan), "0 to 1000"),
             ("learning_rate clip_norm", (0.0, -1.0, math.inf, math.nan), "a finite number above 0"),
             ("final_rate_share", (-0.1, 1.1, math.nan), "0 to 1"),
@@ -135,6 +137,10 @@ class TestTraining:
         files = {"source_file": None, "target_file": None}
         digest = {"subwords_sha256": hashlib.sha256((whole.path / "subwords.model").read_bytes()).hexdigest()}
         expected = {"task": "translation", "data": source, **files, **dataclasses.asdict(tiny)}
+        languages = {"source_language": tiny.source_language, "target_language": tiny.target_language}
+        fractions = {"validation_fraction": tiny.validation_fraction, "seed": tiny.seed}
+        pairs = load_pairs(source, ["train", "validation"], **languages, **fractions)
+        digest["data_sha256"] = fingerprint_of_pairs(pairs.values())
         assert whole.config() == {**expected, **digest}
         names = {name.split("/")[0] for name in tree(whole)}
         assert names == {
@@ -393,9 +399,10 @@ class Echo:
     def __init__(self):
         self.heard = []
 
-    def greedy(self, texts):
+    def n_best(self, texts, beam_size):
+        assert beam_size.numpy().tolist() == [1] * len(texts)
         self.heard.append(texts.numpy().tolist())
-        return {"translation": tf.strings.join(["é", texts])}
+        return {"translations": tf.stack([tf.strings.join(["é", texts]), tf.fill(tf.shape(texts), "")], axis=1)}
 
 
 @pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 300])
@@ -443,7 +450,8 @@ class TestSources:
         assert self.all_of(pairs) == sorted(PAIRS)
         assert len(pairs["validation"].source) == 3
         assert ids == {split: ids_by_library(vocabularies, pairs[split]) for split in ("train", "validation")}
-        assert settings == tiny
+        # Whose rules its translations are to be judged by is kept, as the files' names tell.
+        assert settings == dataclasses.replace(tiny, source_language="en", target_language="de")
         config = run.config()
         assert (config["data"], config["source_file"], config["target_file"]) == (None, *files)
         found = load_run(run)
@@ -488,6 +496,63 @@ class TestSources:
         assert not found.vocabularies.are_shared
         assert found.model.settings["source_vocabulary_size"] == len(vocabularies.source)
         assert found.model.settings["vocabulary_size"] == len(vocabularies.target)
+
+    def test_what_is_left_out_is_counted(self, sources, given, tiny, tmp_path, capsys):
+        """Pairs with an empty side, and those too long, which would go without a word."""
+        long = "a" * 3 + " bcd" * 30
+        with (sources / "all.en").open("a") as english, (sources / "all.de").open("a") as german:
+            for source, target in (("a cab", ""), ("", "D"), (long + " a", "FAD"), (long + " b", "FAD")):
+                english.write(source + "\n")
+                german.write(target + "\n")
+        files = (str(sources / "all.en"), str(sources / "all.de"))
+        train(None, RunFolder(tmp_path / "run"), dataclasses.replace(tiny, longest=25), *files)
+        told = capsys.readouterr().err
+        assert f"{files[0]!r}: 2 of 64 pairs have an empty side and are left out\n" in told
+        counts = [
+            int(count) for count in re.findall(r"^(\d+) of \d+ pairs .* left out, .*--longest", told, re.MULTILINE)
+        ]
+        ids = given[0][3]
+        assert sum(counts) == sum(max(map(len, pair)) >= 25 for split in ids.values() for pair in split) >= 2
+
+    def test_nothing_is_said_of_nothing_left_out(self, sources, given, tiny, tmp_path, capsys):
+        train(str(sources / "pairs.tsv"), RunFolder(tmp_path / "run"), tiny)
+        assert "left out" not in capsys.readouterr().err
+
+    def test_character_coverage_reaches_the_subwords_and_is_kept(self, sources, given, tiny, tmp_path):
+        rows = [*PAIRS, *((f"a{chr(0x4E00 + place)}", "FAD BEE FAD BEE FAD BEE") for place in range(30))]
+        (sources / "pairs.tsv").write_text("".join("\t".join(pair) + "\n" for pair in rows * 3))
+        table, run = str(sources / "pairs.tsv"), RunFolder(tmp_path / "run")
+        settings = dataclasses.replace(tiny, subwords=284, character_coverage=0.98)
+        with pytest.raises(UserError, match="--character-coverage"):
+            train(table, run, dataclasses.replace(settings, character_coverage=1.0))
+        train(table, run, settings)
+        _, vocabularies, pairs, *_ = given[0]
+        texts = [*pairs["train"].source, *pairs["train"].target]
+        assert vocabularies.target.model == Subwords.train(texts, 284, 0.98).model
+        assert run.config()["character_coverage"] == 0.98 and load_run(run).settings == settings
+
+    def test_the_columns_of_a_table_are_kept(self, sources, given, tiny, tmp_path):
+        table, run = sources / "pairs.csv", RunFolder(tmp_path / "run")
+        table.write_text(
+            "German,id,English\n" + "".join(f"{target},{i},{source}\n" for i, (source, target) in enumerate(PAIRS))
+        )
+        train(str(table), run, dataclasses.replace(tiny, source_column="English", target_column="german"))
+        assert set(self.all_of(given[0][2])) < set(PAIRS)
+        config = run.config()
+        assert (config["source_column"], config["target_column"], config["header"]) == ("English", "german", None)
+        assert (config["source_language"], config["target_language"]) == ("en", "de")
+
+    def test_a_run_from_before_a_setting_goes_on(self, sources, given, tiny, tmp_path):
+        run, files = RunFolder(tmp_path / "run"), (str(sources / "all.en"), str(sources / "all.de"))
+        train(None, run, tiny, *files)
+        config = run.config()
+        for name in ("character_coverage", "source_column", "target_column", "header", "encoding"):
+            del config[name]
+        config |= {"source_language": "", "target_language": ""}
+        run.config_path.write_text(json.dumps(config))
+        run.model_weights.unlink()
+        train(None, run, tiny, *files)
+        assert len(given) == 2 and load_run(run).settings == tiny
 
     def test_what_cannot_be_trained_on_leaves_no_run(self, sources, given, tiny, tmp_path):
         table, run = str(sources / "pairs.tsv"), RunFolder(tmp_path / "run")
@@ -538,7 +603,7 @@ class TestLoadRun:
         "damage",
         [
             *("no subwords", "subwords cut", "subwords empty", "other subwords", "fewer subwords"),
-            *("weights cut", "no weights at all", "other size", "older", "no number", "range"),
+            *("weights cut", "no weights at all", "other size", "no number", "range"),
         ],
     )
     def test_damaged(self, whole, copy_of, damage):
@@ -562,8 +627,6 @@ class TestLoadRun:
                 weights.write_bytes(b"")
             case "other size":
                 config["decoder_units"] = 13
-            case "older":
-                del config["longest"]
             case "no number":
                 config["decoder_units"] = "twelve"
             case "range":
