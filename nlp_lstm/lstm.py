@@ -372,6 +372,10 @@ class LSTM(keras.layers.RNN):
       `LSTMCell`. There, too, is why `implementation` changes nothing.
     - With a half-precision policy on TensorFlow the products over a whole sequence are taken in half precision and the
       recurrence in float32.
+    - `jit_compile`, by name only, says whether XLA compiles the loops of training on TensorFlow. "auto" does, and where
+      the number of steps is not known when the graph is built makes room for one of a few lengths, so that batches of
+      many lengths share what was compiled; True compiles anew for each length, which is quicker where there are few;
+      False does not compile.
     - cuDNN is never used, so that a model trained on a GPU can be served on a CPU: `use_cudnn=True` is refused.
 
     Call arguments:
@@ -381,7 +385,9 @@ class LSTM(keras.layers.RNN):
         mask: `(batch, time)` or `(batch, time, 1)`, true or not zero at the steps to take. By default the one that
             `sequences` carries, as from an `Embedding` with `mask_zero`, but, as in Keras, not where an `initial_state`
             is given.
-        training: whether dropout applies; it also lets XLA compile the loop, which an exported graph must not have.
+        training: whether dropout applies; on TensorFlow it also takes the hand-written gradient and lets XLA compile
+            the loops, which an exported graph must not have. Derivatives of any order and kind are right with it and
+            without; all but the first are slower.
         return_gates: give what `gates` gives instead, without dropout and without moving on the state of a
             `stateful` layer.
 
@@ -426,10 +432,13 @@ class LSTM(keras.layers.RNN):
         zoneout_cell=0.0,
         layer_normalization=False,
         implementation=2,
+        jit_compile="auto",
         **kwargs,
     ):
         if use_cudnn not in ("auto", False):
             raise ValueError(f"use_cudnn must be 'auto' or False (this layer never uses cuDNN), got {use_cudnn!r}")
+        if jit_compile not in ("auto", True, False):
+            raise ValueError(f"jit_compile must be 'auto', True or False, got {jit_compile!r}")
         cell = LSTMCell(
             units,
             activation=activation,
@@ -470,6 +479,7 @@ class LSTM(keras.layers.RNN):
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.supports_masking = True  # Keras 3.16 changes what RNN sets here
         self.use_cudnn = use_cudnn
+        self.jit_compile = jit_compile
 
     units = _of_the_cell("units")
     activation = _of_the_cell("activation")
@@ -566,7 +576,7 @@ class LSTM(keras.layers.RNN):
         from nlp_lstm import lstm_tensorflow  # here, so that this module imports without TensorFlow
 
         arguments = self._time_major(sequences, initial_state, mask, drawn)
-        outputs, h, c = lstm_tensorflow.lstm_sequence(**arguments, training=training)
+        outputs, h, c = lstm_tensorflow.lstm_sequence(**arguments, training=training, jit_compile=self.jit_compile)
         outputs, h, c = (ops.cast(state, self.compute_dtype) for state in (outputs, h, c))
         return ops.transpose(outputs, (1, 0, 2)), h, c
 
@@ -690,6 +700,7 @@ class LSTM(keras.layers.RNN):
             **cell_config,
             "activity_regularizer": keras.regularizers.serialize(self.activity_regularizer),
             **({} if self.use_cudnn == "auto" else {"use_cudnn": self.use_cudnn}),
+            **({} if self.jit_compile == "auto" else {"jit_compile": self.jit_compile}),
         }
 
     @classmethod

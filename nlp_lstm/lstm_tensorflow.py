@@ -391,7 +391,7 @@ def lstm_sequence(
     if not training:
         return _plain_sequence(by_row, weights)
     results = call_traced(_trained_sequence, by_row, weights, jit_compile)
-    results[0].set_shape([x.shape[0], x.shape[1], U.shape[0]])
+    results[0].set_shape([x.shape[0], None, None])
     return results
 
 
