@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from nlp_lstm.datasets.encodings import STANDARD_INPUT, decode, plain_line_ends
 from nlp_lstm.errors import UserError
+from nlp_lstm.text.visible import for_terminal
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
 """In a clone of the repository; where the package was installed alone there is no such folder."""
@@ -175,7 +176,7 @@ def tell(message: str) -> None:
     >>> tell("the model does not know 'é'")
     """
     with suppress(OSError):  # nobody reads it, or the disk is full: no reason for another exit status
-        print(f"{_PROGRAM.get()}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        print(f"{_PROGRAM.get()}: {for_terminal(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def shipped_unless_named(model: Path | None, run: Any, app_name: str) -> Path:
@@ -251,6 +252,11 @@ def text_from(arguments: tuple[str, ...], file: Path | None, encoding: str = "")
     if len(arguments) > 1:
         raise UserError(f"this takes one text, got {len(arguments)}: put quotation marks round it")
     return b"\n".join(texts_from(arguments, file, encoding))
+
+
+def print_text(text: str, end: str = "\n") -> None:
+    """Print what a model wrote: as it is to a file or a pipe, while a terminal shows its controls and does not obey."""
+    print(for_terminal(text, keep="\n\t") if sys.stdout.isatty() else text, end=end, flush=True)
 
 
 def print_json(value: dict[str, Any]) -> None:

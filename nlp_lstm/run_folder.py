@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 SettingsKind = TypeVar("SettingsKind", bound="DataclassInstance")
 
+DATA_FINGERPRINT = "data_sha256"
+"""Of a run's settings that which settles what it was trained on (`nlp_lstm.datasets.known_sets`). Runs of before have
+none."""
+
 
 class RunFolder:
     """Where a training run keeps what it needs to go on, to be judged and to be used.
@@ -37,7 +41,7 @@ class RunFolder:
         return self.checkpoints / f"{stage}-best.weights.h5"
 
     def start(self, config: dict[str, Any], defaults: Any = None) -> None:
-        """Make the folder and keep the settings; refuse a folder that holds a run with others.
+        """Make the folder and keep the settings; refuse a folder that holds a run with others, or on other data.
 
         Args:
             config: the settings, and what else tells runs apart.
@@ -58,6 +62,13 @@ class RunFolder:
             ) from None
         found = with_defaults(self.config(), defaults) if defaults is not None else self.config()
         changed = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
+        if DATA_FINGERPRINT in changed:
+            changed.remove(DATA_FINGERPRINT)
+            if not changed and found.get(DATA_FINGERPRINT):
+                raise UserError(
+                    f"the data of the run in '{self.path}' has changed since it was started: put back what it was "
+                    "trained on, or name a new folder with --run"
+                )
         if changed:
             raise UserError(
                 f"the run in '{self.path}' was started with other settings ({', '.join(changed)}): "

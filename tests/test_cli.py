@@ -1,5 +1,6 @@
 """What the apps share on the command line: exit statuses, where texts come from, and JSON."""
 
+import contextlib
 import io
 import json
 import os
@@ -35,7 +36,26 @@ def tell(good: str) -> None:
     cli.print_json({"good": good})
 
 
+class TestPrintText:
+    def test_a_file_gets_it_as_it_is(self):
+        with contextlib.redirect_stdout(io.StringIO()) as stream:
+            cli.print_text("a\x1b[31m\r\u202e\n", end="")
+        assert stream.getvalue() == "a\x1b[31m\r\u202e\n"
+
+    def test_a_terminal_does_not_obey(self):
+        with contextlib.redirect_stdout(io.StringIO()) as stream:
+            stream.isatty = lambda: True
+            cli.print_text("two\n\tlines\x1b[31m\r\u202e")
+        assert stream.getvalue() == "two\n\tlines␛[31m␍\\u202e\n"
+
+
 class TestRun:
+    def test_a_mistake_that_names_controls_rings_no_bell(self, capsys):
+        assert cli.run(app, ["sell", "--number", "\x1b[31m\x07"]) == 2
+        err = capsys.readouterr().err
+        assert "␛[31m␇" in err
+        assert "\x1b" not in err
+
     def test_success(self, capsys):
         assert cli.run(app, ["sell", "bread", "--number", "2"]) == 0
         assert capsys.readouterr() == ("2 bread\n", "")

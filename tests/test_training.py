@@ -567,6 +567,24 @@ class TestRunFolder:
         assert "--run" in str(caught.value)
         assert run.config() == {"a": 1, "b": 1}
 
+    def test_data_that_changed_is_refused(self, tmp_path):
+        run = started(tmp_path / "run", a=1, data_sha256="12")
+        run.start({"a": 1, "data_sha256": "12"})
+        with pytest.raises(UserError, match="the data of the run in .* has changed since") as caught:
+            run.start({"a": 1, "data_sha256": "34"})
+        assert str(run.path) in str(caught.value)
+        assert "--run" in str(caught.value)
+        with pytest.raises(UserError, match=r"other settings \(a\)"):  # of which other data may be what comes
+            run.start({"a": 2, "data_sha256": "34"})
+        assert run.config() == {"a": 1, "data_sha256": "12"}
+
+    def test_a_run_of_before_data_had_a_fingerprint_goes_on(self, tmp_path):
+        run = started(tmp_path / "run", a=1)
+        run.start({"a": 1, "data_sha256": "12"})
+        assert run.config() == {"a": 1}
+        with pytest.raises(UserError, match=r"other settings \(a\)"):
+            run.start({"a": 2, "data_sha256": "12"})
+
     def test_an_empty_folder_will_do(self, tmp_path):
         (tmp_path / "run").mkdir()
         assert started(tmp_path / "run", a=1).config() == {"a": 1}

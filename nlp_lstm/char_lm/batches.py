@@ -10,9 +10,15 @@ import tensorflow as tf
 class Streams:
     """Running text as parallel streams, cut into windows whose length varies from one to the next.
 
-    >>> streams = Streams(ids, batch_size=32, window=128, seed=(0, 1))
-    >>> len(streams), [batch.shape for batch, _ in streams.dataset().take(2)]
-    (245, [TensorShape([32, 129]), TensorShape([32, 97])])
+    >>> streams = Streams(np.arange(20), batch_size=2, window=4, seed=None)
+    >>> for ids, _ in streams.dataset().as_numpy_iterator():
+    ...     print(ids)
+    [[ 0  1  2  3]
+     [ 9 10 11 12]]
+    [[ 3  4  5  6]
+     [12 13 14 15]]
+    [[ 6  7  8  9]
+     [15 16 17 18]]
 
     A stream goes on in the next window where it stood, so a model may carry its state. Windows vary, and the text is
     turned by a random number of symbols, so that the gradient is not always cut at the same places (Merity, Keskar and

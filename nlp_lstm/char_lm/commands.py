@@ -153,7 +153,7 @@ def generate(
             if json:
                 cli.print_json({"prompt": read, **answer})
             else:
-                print(answer["text"])
+                cli.print_text(answer["text"])
         return
     writer = writing.Writer(opened.signatures)
     for number in range(samples):
@@ -161,11 +161,11 @@ def generate(
             print(f"== seed {seed + number}")
         pieces = [read]
         if not json:
-            print(read, end="", flush=True)
+            cli.print_text(read, end="")
         for piece in writer.write(read, length, temperature, top_k, top_p, seed + number, stop):
             pieces.append(piece)
             if not json:
-                print(piece, end="", flush=True)
+                cli.print_text(piece, end="")
         if json:
             cli.print_json({"prompt": read, "text": "".join(pieces), "seed": seed + number})
         else:

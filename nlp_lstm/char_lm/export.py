@@ -12,7 +12,9 @@ from nlp_lstm.char_lm.inference import RESET_EVERY
 from nlp_lstm.char_lm.limits import LONGEST_GENERATION, LONGEST_PROMPT, LONGEST_SCORED_TEXT
 from nlp_lstm.char_lm.serving import CharLmServing
 from nlp_lstm.char_lm.settings import Settings
-from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.datasets.known_sets import known_set
+from nlp_lstm.rendering import rendered
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 
 _EXAMPLE_PROMPTS = ["The ", ""]
 
@@ -45,69 +47,22 @@ def export_run(run: RunFolder, target: Path) -> Path:
 
 
 def _model_card(run: RunFolder, settings: Settings, number_of_symbols: int, weights: int) -> str:
-    rows = run.metrics()
-    data = Path(run.config()["data"]).name
-    figures = []
-    for found in run.evaluations():
-        figures.append(
-            f"| {found['split']} of {Path(found['data']).name} ({found['characters']:,} characters) "
-            f"| {found['nats_per_char']:.4f} | {found['bits_per_char']:.4f} | {found['reset_bits_per_char']:.4f} |"
-        )
-        if "dynamic_nats_per_char" in found:
-            figures.append(
-                f"| the same, learning from it as it goes (dynamic evaluation) "
-                f"| {found['dynamic_nats_per_char']:.4f} | {found['dynamic_bits_per_char']:.4f} | |"
-            )
-    minutes = sum(row["seconds"] for row in rows) / 60
-    processor_minutes = sum(row["cpu_seconds"] for row in rows) / 60
-    best = min(rows, key=lambda row: row["val_loss"])
-    lines = [
-        "# Character language model",
-        "",
-        f"Goes on with a text {settings.unit} by {settings.unit}, and tells how likely it finds each {settings.unit}",
-        f"of one. {settings.layers} LSTMs of {settings.units} units over {number_of_symbols} symbols;",
-        f"{weights:,} weights in training.",
-        "",
-        "## Data",
-        "",
-        f"Trained on `{data}`.",
-        *_DATA_NOTES.get(data, []),
-        "",
-        "## Figures",
-        "",
-        f"| data | nats per character | bits per character | bits, state forgotten every {RESET_EVERY} |",
-        "|---|---|---|---|",
-        *(figures or ["| not evaluated | | | |"]),
-        "",
-        f"Training took {minutes:.1f} minutes ({processor_minutes:.1f} processor minutes) over {len(rows)} epochs, of",
-        f"which the weights after epoch {best['epoch']} are kept.",
-        "",
-        "## Limits",
-        "",
-        "It knows the spelling and the look of its training text, and nothing of the world: what it writes is no fact.",
-        "A character that training text does not hold is read as unknown, and is never written.",
-        f"Of a prompt the last {LONGEST_PROMPT:,} {settings.unit}s are read; at most {LONGEST_GENERATION:,} are",
-        f"written, and the first {LONGEST_SCORED_TEXT:,} of a text scored.",
-        "",
-        "## Settings",
-        "",
-        *(f"- `{name}`: {value}" for name, value in dataclasses.asdict(settings).items()),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-_TINY_SHAKESPEARE = [
-    "",
-    "Tiny Shakespeare: 1,115,394 characters of Shakespeare's plays, put together by Andrej Karpathy for char-rnn;",
-    "public domain. The first 90 % were trained on. The last 10 % chose the epoch: they are the only held-out part, as",
-    "in nanoGPT, and the figure on them is that of validation data.",
-]
-
-
-_DATA_NOTES = {
-    "input.txt": _TINY_SHAKESPEARE,
-    "tiny_shakespeare": _TINY_SHAKESPEARE,
-    "ptb": ["", "Penn Treebank as Mikolov prepared it, character by character, a newline for the end of a sentence."],
-    "sample": ["", "The sample is a short text: enough to try the suite, not to write with."],
-}
+    config, rows = run.config(), run.metrics()
+    return rendered(
+        "nlp_lstm.char_lm",
+        "model_card.md.jinja",
+        settings=dataclasses.asdict(settings),
+        number_of_symbols=number_of_symbols,
+        weights=weights,
+        data=Path(config["data"]).name,
+        known=known_set(config.get(DATA_FINGERPRINT)),
+        evaluations=[{**found, "data": Path(found["data"]).name} for found in run.evaluations()],
+        reset_every=RESET_EVERY,
+        minutes=sum(row["seconds"] for row in rows) / 60,
+        processor_minutes=sum(row["cpu_seconds"] for row in rows) / 60,
+        epochs=len(rows),
+        best=min(rows, key=lambda row: row["val_loss"]),
+        longest_prompt=LONGEST_PROMPT,
+        longest_generation=LONGEST_GENERATION,
+        longest_scored_text=LONGEST_SCORED_TEXT,
+    )

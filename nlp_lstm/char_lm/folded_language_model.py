@@ -18,6 +18,8 @@ from nlp_lstm.models.language_model import LanguageModel
 class FoldedLanguageModel(tf.Module):
     """The weights of a `LanguageModel` for inference, and the three ways through it: step, sequence, gates.
 
+    >>> model = LanguageModel(vocabulary_size=65, embedding_size=16, units=32, layers=2)
+    >>> model.build((None, None))
     >>> folded = FoldedLanguageModel(model)
     >>> log_probs, state = folded.step(tf.constant([7]), folded.initial_state(1))
     >>> log_probs.shape

@@ -12,10 +12,11 @@ from nlp_lstm.char_lm.batches import Streams
 from nlp_lstm.char_lm.build import build_model, load_run
 from nlp_lstm.char_lm.settings import TASK, Settings
 from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
-from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
 
@@ -43,7 +44,8 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
             )
     earlier = _earlier_weights(settings, symbols) if settings.start_from else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)}, Settings())
+    fingerprint = {DATA_FINGERPRINT: fingerprint_of_texts(texts)}
+    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return

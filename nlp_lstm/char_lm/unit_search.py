@@ -29,8 +29,10 @@ class Found(NamedTuple):
 def search(activity: np.ndarray, target: np.ndarray, count: int = 5) -> list[Found]:
     """The units whose activity follows a property of the text best, those of the largest absolute correlation first.
 
-    >>> search(cell_states, quotes(symbols), count=1)
-    [Found(unit=37, correlation=0.79, correlation_first_half=0.83, auc=0.97)]
+    >>> inside = np.array([0, 1, 1, 0, 0, 1, 1, 0])
+    >>> cell_states = np.stack([np.arange(8.0), 1 - 2 * inside], axis=1)
+    >>> search(cell_states, inside, count=1)
+    [Found(unit=1, correlation=-1.0, correlation_first_half=-1.0, auc=0.0)]
 
     Among a thousand units some follow anything by chance. They are therefore ranked on the first half of the text and
     told with what they do on the second: a find of chance has there a correlation near 0, and the rank order is not

@@ -24,9 +24,13 @@ def zero_state(step: Any) -> dict[str, Any]:
 class Writer:
     """Writes what the `generate` signature writes, piece by piece, with the signatures `encode` and `step` alone.
 
-    >>> writer = Writer(signatures)
-    >>> for piece in writer.write("ROMEO:", length=300, temperature=0.8, seed=7):
-    ...     print(piece, end="", flush=True)
+    >>> from nlp_lstm import saved_model
+    >>> model = saved_model.load("saved_models/char_lm")
+    >>> writer = Writer(model.signatures)
+    >>> for piece in writer.write("ROMEO:", length=30, temperature=0.8, seed=7):
+    ...     print(repr(piece))
+    '...'
+    '...'
 
     Args:
         signatures: those of an exported character language model by name; whoever calls must hold the model itself.

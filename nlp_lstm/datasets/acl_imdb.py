@@ -60,8 +60,11 @@ class _StrictHeader(tarfile.TarInfo):
 def find_roots(path: Path) -> list[Path]:
     """The folders at `path`, or up to two levels below it, that hold `train/pos` or the like.
 
-    >>> find_roots(Path("downloads"))
-    [PosixPath('downloads/aclImdb')]
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as downloads:
+    ...     Path(downloads, "aclImdb", "train", "pos").mkdir(parents=True)
+    ...     [root.name for root in find_roots(Path(downloads))]
+    ['aclImdb']
 
     Raises:
         OSError: `path` itself cannot be listed.
@@ -76,11 +79,16 @@ def find_roots(path: Path) -> list[Path]:
 
 
 def read(path: Path, wanted: Collection[Split]) -> dict[Split, list[LabelledText]]:
-    """Read several splits of the set in one pass.
+    r"""Read several splits of the set in one pass.
 
-    >>> reviews = read(Path("aclImdb_v1.tar.gz"), ["train", "test"])
-    >>> reviews["train"][0].group
-    'tt0064354'
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     positive = Path(folder, "aclImdb", "train", "pos")
+    ...     positive.mkdir(parents=True)
+    ...     _ = (positive / "0_9.txt").write_text("A joy.")
+    ...     _ = (positive.parent / "urls_pos.txt").write_text("http://www.imdb.com/title/tt0064354/usercomments\n")
+    ...     read(Path(folder), ["train"])
+    {'train': [LabelledText(text='A joy.', label=1, group='tt0064354')]}
 
     Args:
         path: The folder, or a .tar, .tar.gz, .tar.xz or .tar.bz2 archive of it. The layout may start there or up to

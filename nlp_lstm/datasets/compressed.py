@@ -14,8 +14,13 @@ READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 def open_decompressed(path: Path) -> IO[bytes]:
     """Open a plain, gzip, bzip2 or xz file; the first bytes decide, since browsers unpack and keep the old name.
 
-    >>> with open_decompressed(Path("reviews.csv.gz")) as stream:
-    ...     header = stream.readline()
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "reviews.csv")
+    ...     _ = path.write_bytes(gzip.compress(b"text,label"))
+    ...     with open_decompressed(path) as stream:
+    ...         stream.read()
+    b'text,label'
 
     Raises:
         OSError: The file cannot be opened. Reading the stream may raise any of `READ_ERRORS`.

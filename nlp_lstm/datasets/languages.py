@@ -1,5 +1,6 @@
 """What people call languages: codes of two and three letters, with a region or without, and English names."""
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -56,6 +57,7 @@ def file_language(path: str | os.PathLike[str]) -> str:
     return language_code(parts[-1]) if parts and len(parts[-1]) <= len("zh_Hans") else ""
 
 
+@functools.lru_cache(maxsize=1024)  # it is asked for every unit of a translation memory
 def is_language(name: str, language: str) -> bool:
     """Whether a name of a language, which may have a region, is of the one that is asked for.
 

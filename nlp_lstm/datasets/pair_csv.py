@@ -13,9 +13,14 @@ SUFFIXES = (".csv",)
 
 
 def read(path: Path, told: PairFormat = PairFormat()) -> FilePairs:  # noqa: B008
-    """The pairs of a table, plain or packed with gzip, bzip2 or xz.
+    r"""The pairs of a table, plain or packed with gzip, bzip2 or xz.
 
-    >>> found = read(Path("pairs.csv"), PairFormat(source_column="english", target_column="german"))
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "pairs.csv")
+    ...     _ = path.write_text("id,german,english\n1,Geh!,Go.\n")
+    ...     read(path, PairFormat(source_column="english", target_column="german")).pairs
+    Pairs(source=['Go.'], target=['Geh!'])
 
     Raises:
         UserError: As `parse`, or a file that cannot be read or is empty.

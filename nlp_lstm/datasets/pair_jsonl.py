@@ -17,7 +17,12 @@ _NESTED = "translation"
 def read(path: Path, told: PairFormat = PairFormat()) -> FilePairs:  # noqa: B008
     """The pairs of a file, plain or packed with gzip, bzip2 or xz.
 
-    >>> found = read(Path("wmt16.jsonl"), PairFormat(source_language="de", target_language="en"))
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "wmt16.jsonl")
+    ...     _ = path.write_text('{"translation": {"de": "Geh!", "en": "Go."}}')
+    ...     read(path, PairFormat(source_language="de", target_language="en")).pairs
+    Pairs(source=['Geh!'], target=['Go.'])
 
     Raises:
         UserError: As `parse`, or a file that cannot be read or is empty.

@@ -23,9 +23,9 @@ _Row = tuple[int, list[str]]
 def read_table(path: Path, told: PairFormat = PairFormat()) -> FilePairs:  # noqa: B008
     """The pairs of a table, plain or packed with gzip, bzip2 or xz: the first column is the source.
 
-    >>> pairs = read_table(Path("spa.txt")).pairs
-    >>> pairs.source[0], pairs.target[0]
-    ('Go.', 'Ve.')
+    >>> pairs = read_table(Path("nlp_lstm/datasets/sample_pairs.tsv")).pairs
+    >>> pairs.source[2], pairs.target[2]
+    ('I think that he is working in the field.', 'Ich glaube, dass er auf dem Feld arbeitet.')
 
     Args:
         path: The file.

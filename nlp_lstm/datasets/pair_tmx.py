@@ -29,9 +29,13 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 def read(path: Path, told: PairFormat = PairFormat()) -> FilePairs:  # noqa: B008
     """The pairs of a memory, plain or packed with gzip, bzip2 or xz.
 
-    >>> found = read(Path("memory.tmx.gz"), PairFormat(source_language="en", target_language="de"))
-    >>> found.languages
-    ('en', 'de')
+    >>> import tempfile
+    >>> german, english = ['<tuv xml:lang="de"><seg>Geh!</seg></tuv>', '<tuv xml:lang="en"><seg>Go.</seg></tuv>']
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "memory.tmx")
+    ...     _ = path.write_text(f'<tmx version="1.4"><body><tu>{german}{english}</tu></body></tmx>')
+    ...     read(path, PairFormat(source_language="en", target_language="de"))
+    FilePairs(pairs=Pairs(source=['Go.'], target=['Geh!']), languages=('en', 'de'))
 
     A language is one of the memory's, `en-US` or `en` for `en-US` and other regions. Where the first unit has two and
     none is named, the memory's own source language, `srclang`, is the source. Units that lack one of the two are passed
@@ -138,7 +142,7 @@ def _of_language(unit: dict[str, Element], language: str) -> Element | None:
 
 
 def _text(segment: Element) -> str:
-    for element in list(segment.iter()):
+    for element in list(segment.iter()) if len(segment) else []:
         if _name(element) in _CODE:
             behind = element.tail
             element.clear()

@@ -32,9 +32,13 @@ _Files = dict[str, dict[str, list[Path]]]
 def read_pairs(source_file: str | os.PathLike[str], target_file: str | os.PathLike[str], encoding: str = "") -> Pairs:
     r"""Two parallel files, plain or packed with gzip, bzip2 or xz, as they stand.
 
-    >>> pairs = read_pairs("test_2016_flickr.en.gz", "test_2016_flickr.de.gz")
-    >>> len(pairs.source)
-    1000
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = Path(folder, "test.en"), Path(folder, "test.de")
+    ...     for file, sentence in zip(files, ["A dog runs.", "Ein Hund läuft."]):
+    ...         _ = file.write_text(sentence, encoding="utf-8")
+    ...     read_pairs(*files)
+    Pairs(source=['A dog runs.'], target=['Ein Hund läuft.'])
 
     Empty lines stay, so that line N of a translation is judged by line N of the files. A line ends with "\n" or "\r\n"
     and nowhere else, save where all end with "\r".
@@ -71,9 +75,12 @@ def read_folder(
 ) -> SourcePairs:
     """The splits of a folder with a file for each split and language, such as `train.en.gz`.
 
-    >>> found = read_folder(Path("multi30k"), ["train", "validation"], "en", "de")
-    >>> len(found.splits["validation"].source)
-    1014
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("train.en", "train.de", "val.en", "val.de"):
+    ...         _ = Path(folder, name).write_text(name)
+    ...     read_folder(Path(folder), ["validation"], "en", "de").splits
+    {'validation': Pairs(source=['val.en'], target=['val.de'])}
 
     The split is called train; val, valid, validation or dev; test, or test with more after `_` or `-`. The languages
     of the pair may stand between, as in `train.en-de.en` and `opus.en-de-train.en`. If no file is named after a split,
@@ -153,9 +160,12 @@ def _split(name: str, languages: Collection[str]) -> str | None:
 def read_prefix(prefix: Path, source_language: str, target_language: str, encoding: str = "") -> SourcePairs | None:
     """The pairs of parallel files that share a prefix: `folder/train` for `folder/train.en` and `folder/train.de`.
 
-    >>> found = read_prefix(Path("multi30k/train"), "en", "de")
-    >>> len(found.splits["train"].source)
-    29000
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("train.en", "train.de"):
+    ...         _ = Path(folder, name).write_text(name)
+    ...     read_prefix(Path(folder, "train"), "en", "de").splits
+    {'train': Pairs(source=['train.en'], target=['train.de'])}
 
     Returns:
         The pairs, or None where the prefix has not two languages.

@@ -70,8 +70,12 @@ def suffix(name: str) -> str | None:
 def split_files(folder: Path) -> dict[Split, list[Path]]:
     """The tables in a folder that are named after a split.
 
-    >>> split_files(Path("reviews"))
-    {'train': [PosixPath('reviews/train.csv')], 'test': [PosixPath('reviews/test.csv.gz')]}
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("train.csv", "test.csv.gz", "notes.csv"):
+    ...         Path(folder, name).touch()
+    ...     {split: [file.name for file in files] for split, files in split_files(Path(folder)).items()}
+    {'train': ['train.csv'], 'test': ['test.csv.gz']}
 
     Raises:
         OSError: The folder cannot be listed.
@@ -84,7 +88,7 @@ def split_files(folder: Path) -> dict[Split, list[Path]]:
 def read_file(path: Path, table: TableFormat = TableFormat()) -> dict[Split, list[LabelledText]]:  # noqa: B008
     """The records of one table, divided by group into train, validation and test (80, 10 and 10 %).
 
-    >>> reviews = read_file(Path("reviews.csv"))
+    >>> reviews = read_file(Path("nlp_lstm/datasets/sample_reviews.tsv"))
     >>> sorted(reviews)
     ['test', 'train', 'unlabelled', 'validation']
 
@@ -106,11 +110,15 @@ def read_folder(
     wanted: Collection[Split],
     table: TableFormat = TableFormat(),  # noqa: B008
 ) -> dict[Split, list[LabelledText]]:
-    """The splits of a folder that holds a table each: train, test and, where they exist, validation and unlabelled.
+    r"""The splits of a folder that holds a table each: train, test and, where they exist, validation and unlabelled.
 
-    >>> reviews = read_folder(Path("reviews"), ["train", "test"])
-    >>> sorted(reviews)
-    ['test', 'train']
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("train.csv", "test.csv"):
+    ...         _ = Path(folder, name).write_text("text,label\nA joy.,positive\nA bore.,negative\n")
+    ...     reviews = read_folder(Path(folder), ["train", "test"])
+    >>> sorted(reviews), [record.label for record in reviews["test"]]
+    (['test', 'train'], [1, 0])
 
     Rows of the train table with an empty label go to "unlabelled". In the unlabelled table the column `label` may be
     absent and counts for nothing.

@@ -51,9 +51,8 @@ def concatenate(texts: Iterable[str]) -> str:
 def read_file(path: Path, encoding: str = "", replaced: Replaced | None = None) -> str:
     r"""The text of a file, plain or packed with gzip, bzip2 or xz, with "\n" at its line ends.
 
-    >>> text = read_file(Path("tinyshakespeare/input.txt"))
-    >>> len(text)
-    1115394
+    >>> read_file(Path("nlp_lstm/datasets/sample_text.txt"))[:15]
+    'THE FERRY BOOK\n'
 
     Args:
         path: The file.
@@ -76,9 +75,12 @@ def read_file(path: Path, encoding: str = "", replaced: Replaced | None = None) 
 def read_folder(folder: Path, wanted: Collection[str], encoding: str = "") -> dict[str, str]:
     """The splits of a folder.
 
-    >>> corpus = read_folder(Path("ptb"), ["train", "test"])
-    >>> len(corpus["test"])
-    449945
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"):
+    ...         _ = Path(folder, name).write_text(name)
+    ...     read_folder(Path(folder), ["train", "test"])
+    {'test': 'ptb.test.txt', 'train': 'ptb.train.txt'}
 
     If the folder itself holds files named after splits, such as `train.txt` and `ptb.valid.txt.xz`, those are the
     corpus and other files are left alone. Otherwise all text files below the folder are one text, in the order of their
@@ -119,8 +121,12 @@ def read_folder(folder: Path, wanted: Collection[str], encoding: str = "") -> di
 def split_files(folder: Path) -> dict[str, Path]:
     """The files directly in a folder that carry the word for a split in their name.
 
-    >>> split_files(Path("ptb"))["validation"]
-    PosixPath('ptb/ptb.valid.txt.xz')
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("ptb.train.txt", "ptb.valid.txt.xz", "README.txt"):
+    ...         Path(folder, name).touch()
+    ...     {split: path.name for split, path in split_files(Path(folder)).items()}
+    {'train': 'ptb.train.txt', 'validation': 'ptb.valid.txt.xz'}
 
     A word is what stands between dots, hyphens and underscores. In Python sources it means something else: `train.py`
     and `test_model.py` are not looked at.

@@ -17,7 +17,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.-]+)?(:[\d.*]+)?", re.ASCII)
 def opened(name: str, example: str) -> Iterator[Any]:
     """The builder of a set; what is done with it inside is told as that set's if it fails.
 
-    >>> with opened("tiny_shakespeare", example="tiny_shakespeare") as builder:
+    >>> with opened("tiny_shakespeare", example="tiny_shakespeare") as builder:  # doctest: +SKIP
     ...     builder.download_and_prepare()  # to `TFDS_DATA_DIR` or `~/tensorflow_datasets`, on first use
 
     TensorFlow Datasets prints to standard output; here that goes to standard error.

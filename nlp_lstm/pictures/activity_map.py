@@ -3,33 +3,31 @@
 The figures of Karpathy, Johnson and Fei-Fei 2015, "Visualizing and Understanding Recurrent Networks", section 4.1.
 """
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import numpy as np
+from markupsafe import Markup
 from rich.console import Console
 from rich.text import Text
 
 from nlp_lstm.errors import UserError
-from nlp_lstm.files import atomic_path
 from nlp_lstm.pictures.drawing import (
-    FONTS,
-    MARKS,
-    PAGE_HEAD,
     STEPS,
     colors,
     css_rules,
     embedded_json,
     hexadecimal,
     ink,
+    save_page,
     save_picture,
     shortened,
-    shown,
     steps,
 )
+from nlp_lstm.pictures.fonts import MONOSPACE, PROPORTIONAL, Fonts
+from nlp_lstm.text.visible import MARKS, shown
 
 Scale = Literal["diverging", "sequential"]
 """From red at -1 over white at 0 to blue at 1, for states; from violet at 0 to yellow at 1, for gates. What lies beyond
@@ -55,7 +53,9 @@ def draw_activity(
 ) -> None:
     """Write a PNG of the text, wrapped into lines, each line once for every row and coloured by it.
 
-    >>> draw_activity(symbols, {"cell 37": cell_states[:, 37]}, "quotes", Path("quotes.png"))
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     draw_activity('say "no"', {"cell 37": np.tanh(np.arange(8.0) - 4)}, "quotes", Path(folder, "quotes.png"))
 
     Args:
         symbols: the text, at most 5,000 symbols; it goes on in one block, and a newline shows as ↵.
@@ -80,6 +80,7 @@ def draw_activity(
     lines = math.ceil(len(symbols) / columns)
     bands = lines * (len(rows) + 1) - 1  # an empty band between the lines
     names = [shortened(shown(name), LONGEST_ROW_NAME_DRAWN) for name in rows]
+    letters = [shortened(shown(symbol), LONGEST_SYMBOL_DRAWN) for symbol in symbols]
     left, right, top, bottom = 0.065 * max(map(len, names)) + 0.2, 0.15, 0.45, 0.35
     width = max(left + columns * _CELL_WIDTH + right, 4.5)
     height = top + bands * _CELL_HEIGHT + bottom
@@ -89,6 +90,8 @@ def draw_activity(
             f"give fewer, or another number of symbols in a line"
         )
 
+    title = shortened(shown(title), int(width * 11))
+    fonts = Fonts([*letters, *names, title], MONOSPACE)
     picture = np.ones((bands, columns, 3))
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes(
@@ -103,31 +106,30 @@ def draw_activity(
             picture[band, column] = row_colors[index]
             if symbol == " ":
                 continue
-            letters = shortened(shown(symbol), LONGEST_SYMBOL_DRAWN)
             axes.text(
                 column,
                 band + 0.25,  # all on one base line
-                letters,
+                fonts.drawable(letters[index]),
                 ha="center",
                 va="baseline",
-                fontsize=_FONT_SIZE * min(1, 1.6 / max(len(letters), 1)),
+                fontsize=_FONT_SIZE * min(1, 1.6 / max(len(letters[index]), 1)),
                 color=ink(row_colors[index]),
-                family=FONTS,
+                family=fonts.families,
                 parse_math=False,  # a dollar sign would begin a formula
             )
     axes.imshow(picture, aspect="auto", interpolation="nearest")
     labelled = [line * (len(rows) + 1) + number for line in range(lines) for number in range(len(rows))]
-    axes.set_yticks(labelled, names * lines, fontsize=7, family=FONTS, parse_math=False)
+    labels = list(map(fonts.drawable, names)) * lines
+    axes.set_yticks(labelled, labels, fontsize=7, family=fonts.families, parse_math=False)
     axes.set_xticks([])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    longest_title = int(width * 11)
     figure.text(
         *(0.1 / width, 1 - 0.25 / height),
-        shortened(shown(title), longest_title),
+        fonts.drawable(title),
         fontsize=10,
-        family=FONTS[::-1],
+        family=(PROPORTIONAL[0], *fonts.families),
         parse_math=False,
     )
     legend = {"diverging": "red -1, white 0, blue +1", "sequential": "violet 0, yellow 1"}
@@ -136,7 +138,7 @@ def draw_activity(
         "; ".join(text for kind, text in legend.items() if kind in scales.values()),
         fontsize=7,
     )
-    save_picture(figure, path, dpi=_DPI)
+    save_picture(figure, path, fonts, dpi=_DPI)
 
 
 def print_activity(
@@ -144,7 +146,8 @@ def print_activity(
 ) -> None:
     """Print the text to the terminal, each symbol on the colour of its value.
 
-    >>> print_activity(symbols, cell_states[:, 37])
+    >>> print_activity('say "no"', np.tanh(np.arange(8.0) - 4))
+    say "no"
 
     A newline shows as ↵ and begins a new line. Where the stream is no terminal, or NO_COLOR is set, the text comes
     without colours.
@@ -181,7 +184,9 @@ def write_html(
 ) -> None:
     """Write one HTML page, complete in itself, with the text coloured by the row that its reader chooses.
 
-    >>> write_html(symbols, {"cell 37": cell_states[:, 37]}, "quotes", Path("quotes.html"), properties_of(symbols))
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_html('say "no"', {"cell 37": np.tanh(np.arange(8.0) - 4)}, "quotes", Path(folder, "quotes.html"))
 
     Pointing at a symbol, touching it, or going there with the arrow keys shows what every row and property is there.
     Without JavaScript the text has the colours of the first row. The values are kept to four decimals.
@@ -208,30 +213,28 @@ def write_html(
     first = tables[0]
     spans = []
     for symbol, step in zip(symbols, steps(_position(first["values"], first["scale"])).tolist(), strict=True):
-        name = f"{first['scale']}-{step}"
-        if symbol in MARKS:  # it stays in the text, so that lines break and what is copied is the text
-            spans.append(f'<span class="{name}" data-mark="{MARKS[symbol]}">{symbol}</span>')
-        else:
-            spans.append(f'<span class="{name}">{html.escape(shown(symbol))}</span>')
+        mark = MARKS.get(symbol)  # beside it the symbol stays, so that lines break and what is copied is the text
+        spans.append(
+            {"color": f"{first['scale']}-{step}", "mark": mark, "text": symbol if mark else shown(symbol)},
+        )
     data = {
         "steps": STEPS,
         "symbols": list(symbols),
         "rows": [{**table, "values": table["values"].tolist()} for table in tables],
     }
-    parts = {
-        "title": html.escape(shown(title)),
-        "style": _STYLE + "".join(css_rules(kind, colormap) for kind, colormap in _COLORMAPS.items()),
-        "first": html.escape(shown(first["name"])),
-        "options": "".join(
-            f'<option value="{number}">{html.escape(shown(table["name"]))}</option>'
-            for number, table in enumerate(tables)
-        ),
-        "text": "".join(spans),
-        "data": embedded_json(data),
-        "script": _SCRIPT,
-    }
-    with atomic_path(path) as scratch:
-        scratch.write_text(_PAGE.format_map(parts), encoding="utf-8", newline="\n")
+    save_page(
+        "activity.html",
+        path,
+        title=shown(title),
+        color_rules=Markup("").join(css_rules(kind, colormap) for kind, colormap in _COLORMAPS.items()),
+        scale=[
+            {"color": f"{first['scale']}-{step}", "text": f"{_value(step / (STEPS - 1), first['scale']):g}"}
+            for step in range(0, STEPS, STEPS // 4)
+        ],
+        rows=[shown(table["name"]) for table in tables],
+        spans=spans,
+        data=embedded_json(data),
+    )
 
 
 def _checked(symbols, rows) -> dict[str, np.ndarray]:
@@ -258,89 +261,11 @@ def _position(values, scale):
     return (values + 1) / 2 if scale == "diverging" else values
 
 
+def _value(position, scale):
+    """The value at a position on the colours of a scale."""
+    return 2 * position - 1 if scale == "diverging" else position
+
+
 def _colors(values, scale):
     """Red, green and blue in [0, 1] of each value, `(symbols, 3)`."""
     return colors(_position(values, scale), _COLORMAPS[scale])
-
-
-_PAGE = (
-    PAGE_HEAD
-    + """\
-<body>
-<h1>{title}</h1>
-<noscript><p>Coloured by {first}.</p></noscript>
-<div id="panel" hidden>
-<label>Coloured by <select id="choice" autocomplete="off">{options}</select></label>
-<p id="about" role="status">Point at a symbol, touch it, or go through the text with the arrow keys.</p>
-</div>
-<pre id="text" tabindex="0" role="group" aria-label="text, symbol by symbol with the arrow keys">{text}</pre>
-<script type="application/json" id="data">{data}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
-)
-
-_STYLE = """\
-:root { color-scheme: light dark; }
-body { font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 100ch; padding: 0 1rem; }
-h1 { font-size: 1.2rem; overflow-wrap: anywhere; }
-#panel { position: sticky; top: 0; max-height: 40vh; overflow: auto; padding: .5rem 0;
-  background: Canvas; color: CanvasText; border-bottom: 1px solid GrayText; }
-#panel[hidden] { display: none; }
-#about { margin: .4rem 0 0; min-height: 3em; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-#text { font: 1rem/1.5 ui-monospace, monospace; white-space: break-spaces; overflow-wrap: anywhere; }
-#text span { padding: .15em 0; }
-#text span[data-mark]::before { content: attr(data-mark); }
-#text span[data-here] { outline: 2px solid CanvasText; position: relative; scroll-margin: 40vh 0 2rem; }
-"""
-
-_SCRIPT = """\
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const text = document.getElementById("text");
-const choice = document.getElementById("choice");
-const about = document.getElementById("about");
-const spans = Array.from(text.children);
-let here = -1;
-
-function color() {
-  const row = data.rows[choice.value];
-  row.values.forEach((value, index) => {
-    const share = value / row.largest;
-    const position = Math.min(1, Math.max(0, row.scale === "diverging" ? (share + 1) / 2 : share));
-    spans[index].className = row.scale + "-" + Math.floor(position * (data.steps - 1) + 0.5);
-  });
-}
-
-function tell(index) {
-  if (index < 0 || index >= spans.length || index === here) return;
-  if (here >= 0) delete spans[here].dataset.here;
-  here = index;
-  spans[here].dataset.here = "";
-  const symbol = data.symbols[here];
-  const codes = Array.from(symbol, (letter) => letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0"));
-  const values = data.rows.map((row) => row.name + " " + row.values[here]);
-  about.textContent = [JSON.stringify(symbol) + " U+" + codes.join(" U+"), "index " + here, ...values].join(" · ");
-}
-
-function tellOf(event) {
-  const span = event.target.closest("#text > span");
-  if (span) tell(spans.indexOf(span));
-}
-
-text.addEventListener("pointerover", tellOf);
-text.addEventListener("click", tellOf);
-text.addEventListener("focus", () => tell(Math.max(here, 0)));
-text.addEventListener("keydown", (event) => {
-  const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: spans.length - 1 }[event.key];
-  if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
-  event.preventDefault();
-  tell(to);
-  spans[here].scrollIntoView({ block: "nearest" });
-});
-choice.addEventListener("change", color);
-document.getElementById("panel").hidden = false;
-color();
-"""

@@ -4,7 +4,6 @@ The figure of Bahdanau, Cho and Bengio 2015, "Neural Machine Translation by Join
 figure 3: the source along the top, the translation down the side, a row for what each piece of it looked at.
 """
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -15,21 +14,20 @@ from rich.table import Table
 from rich.text import Text
 
 from nlp_lstm.errors import UserError
-from nlp_lstm.files import atomic_path
 from nlp_lstm.pictures.drawing import (
-    FONTS,
-    PAGE_HEAD,
     STEPS,
     colors,
     css_rules,
     embedded_json,
     hexadecimal,
     ink,
+    save_page,
     save_picture,
     shortened,
-    shown,
     steps,
 )
+from nlp_lstm.pictures.fonts import PROPORTIONAL, Fonts
+from nlp_lstm.text.visible import shown
 
 MOST_PIECES_DRAWN = 200
 MOST_WEIGHTS_ON_A_PAGE = 250_000
@@ -56,10 +54,13 @@ def draw_attention(
 ) -> None:
     """Write a PNG with a row for each piece of the translation, darker where it looked more.
 
-    >>> draw_attention(["▁a", "▁dog"], ["▁ein", "▁Hund"], attention, Path("attention.png"), "a dog")
+    >>> from tempfile import TemporaryDirectory
+    >>> attention = np.array([[0.9, 0.2], [0.1, 0.8]])
+    >>> with TemporaryDirectory() as folder:
+    ...     draw_attention(["▁a", "▁dog"], ["▁ein", "▁Hund"], attention, Path(folder, "attention.png"), "a dog")
 
-    A piece is drawn as it is: a "▁" says that a word begins. A letter that the fonts of matplotlib lack shows as a box;
-    a page and the terminal show every script.
+    A piece is drawn as it is: a "▁" says that a word begins. A letter that no font of the machine has shows as a box,
+    and standard error tells of it; a page and the terminal show every script.
 
     Args:
         source: S pieces, at most 200.
@@ -89,22 +90,24 @@ def draw_attention(
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.tick_params(length=0)
+    title = shortened(shown(title), max(int(width * 11), 40))
+    columns, rows = list(map(_named, source)), list(map(_named, target))
+    fonts = Fonts([*columns, *rows, title], PROPORTIONAL)
     # A dollar sign would begin a formula.
-    letters: dict[str, Any] = {"fontsize": 8, "family": FONTS[::-1], "parse_math": False}
-    names = list(map(_named, source))
-    axes.set_xticks(np.arange(len(source)) + 0.5, names, rotation=60, ha="left", rotation_mode="anchor", **letters)
-    axes.set_yticks(np.arange(len(target)) + 0.5, list(map(_named, target)), **letters)
+    letters: dict[str, Any] = {"fontsize": 8, "family": fonts.families, "parse_math": False}
+    columns, rows = list(map(fonts.drawable, columns)), list(map(fonts.drawable, rows))
+    axes.set_xticks(np.arange(len(source)) + 0.5, columns, rotation=60, ha="left", rotation_mode="anchor", **letters)
+    axes.set_yticks(np.arange(len(target)) + 0.5, rows, **letters)
     axes.set_xlabel("source", fontsize=8)
     axes.set_ylabel("translation", fontsize=8)
-    longest_title = max(int(width * 11), 40)
-    axes.set_title(shortened(shown(title), longest_title), loc="left", **(letters | {"fontsize": 10}))
+    axes.set_title(fonts.drawable(title), loc="left", **(letters | {"fontsize": 10}))
     beside = figure.add_axes(
         (1 + 0.15 / width, 1 - _COLOR_BAR_HEIGHT / height, 0.12 / width, _COLOR_BAR_HEIGHT / height)
     )
     bar = figure.colorbar(cells, cax=beside, ticks=[0, 0.5, 1])
     bar.set_label("attention", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    save_picture(figure, path, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
+    save_picture(figure, path, fonts, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
 
 
 def print_attention(
@@ -112,7 +115,13 @@ def print_attention(
 ) -> None:
     """Print a table: for each piece of the translation the piece of the source it looked at most, and its weight.
 
-    >>> print_attention(["▁a", "▁dog"], ["▁ein", "▁Hund"], attention)
+    >>> print_attention(["▁a", "▁dog"], ["▁ein", "▁Hund"], np.array([[0.9, 0.2], [0.1, 0.8]]))
+    ┏━━━━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━┓
+    ┃ translation ┃ looks at ┃ weight ┃
+    ┡━━━━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━┩
+    │ ▁ein        │ ▁a       │   0.90 │
+    │ ▁Hund       │ ▁dog     │   0.80 │
+    └─────────────┴──────────┴────────┘
 
     Where the stream is no terminal, or NO_COLOR is set, the table comes without colours.
 
@@ -149,8 +158,10 @@ def print_attention(
 def write_attention_html(translations: Sequence[AttendedTranslation], title: str, path: Path) -> None:
     """Write one HTML page, complete in itself, with the sentences and a table of the attention of each translation.
 
-    >>> translation = AttendedTranslation(["▁a", "▁dog"], ["▁ein", "▁Hund"], attention)
-    >>> write_attention_html([translation], "a dog", Path("attention.html"))
+    >>> from tempfile import TemporaryDirectory
+    >>> translation = AttendedTranslation(["▁a", "▁dog"], ["▁ein", "▁Hund"], np.array([[0.9, 0.2], [0.1, 0.8]]))
+    >>> with TemporaryDirectory() as folder:
+    ...     write_attention_html([translation], "a dog", Path(folder, "attention.html"))
 
     Pointing at a piece of a translation, touching it, or going there with the arrow keys colours the source by what
     the piece looked at; at a piece of the source it colours the translation by what looked at it. In the sentences a
@@ -176,28 +187,23 @@ def write_attention_html(translations: Sequence[AttendedTranslation], title: str
             f"{weights} weights of attention are too many for a page: "
             f"give fewer or shorter sentences, of at most {MOST_WEIGHTS_ON_A_PAGE} together"
         )
-    sections = []
-    for number, (translation, matrix) in enumerate(zip(translations, matrices, strict=True), start=1):
-        parts = {
-            "heading": f"<h2>Sentence {number}</h2>\n" if len(translations) > 1 else "",
-            "source": _sentence(translation.source),
-            "target": _sentence(translation.target),
-            "columns": "".join(map(_column_head, translation.source)),
-            "rows": "".join(map(_row, translation.target, matrix.T)),
+    sections = [
+        {
+            "source": _pieces(translation.source),
+            "target": _pieces(translation.target),
+            "rows": list(map(_row, translation.target, matrix.T)),
         }
-        sections.append(_SECTION.format_map(parts))
-    parts = {
-        "title": html.escape(shown(title)),
-        "style": _STYLE + css_rules("weight", _COLORMAP),
-        "legend": " ".join(
-            f'<span class="weight-{step}">{step / (STEPS - 1):g}</span>' for step in range(0, STEPS, STEPS // 4)
-        ),
-        "sections": "".join(sections),
-        "data": embedded_json({"steps": STEPS, "attention": [matrix.tolist() for matrix in matrices]}),
-        "script": _SCRIPT,
-    }
-    with atomic_path(path) as scratch:
-        scratch.write_text(_PAGE.format_map(parts), encoding="utf-8", newline="\n")
+        for translation, matrix in zip(translations, matrices, strict=True)
+    ]
+    save_page(
+        "attention.html",
+        path,
+        title=shown(title),
+        color_rules=css_rules("weight", _COLORMAP),
+        legend=[{"color": f"weight-{step}", "text": f"{step / (STEPS - 1):g}"} for step in range(0, STEPS, STEPS // 4)],
+        sections=sections,
+        data=embedded_json({"steps": STEPS, "attention": [matrix.tolist() for matrix in matrices]}),
+    )
 
 
 def _checked(source, target, attention) -> np.ndarray:
@@ -224,153 +230,21 @@ def _named(piece):
     return shortened(shown(piece), LONGEST_PIECE_NAMED)
 
 
-def _sentence(pieces):
-    """Spans that read as a sentence: a word's beginning is a space before its piece, unless it is the whole piece."""
-    spans = []
+def _pieces(pieces):
+    """What a page shows of pieces: a word's beginning is a space before its piece, unless it is the whole piece."""
+    listed = []
     for index, piece in enumerate(pieces):
         word = piece.removeprefix(WORD_BEGINNING)
-        space = " " if word != piece and index else ""
-        spans.append(f"{space}<span>{html.escape(shown(word or piece))}</span>")
-    return "".join(spans)
-
-
-def _column_head(piece):
-    return f'<th scope="col" dir="auto">{html.escape(_named(piece))}</th>'
+        listed.append({"begins_word": word != piece and index, "text": shown(word or piece), "name": _named(piece)})
+    return listed
 
 
 def _row(piece, weights):
-    cells = []
-    for step, percent in zip(steps(weights), np.round(100 * weights).astype(int), strict=True):
-        cells.append(f'<td class="weight-{step}">{percent or ""}</td>')
-    return f'<tr><th scope="row" dir="auto">{html.escape(_named(piece))}</th>{"".join(cells)}</tr>\n'
-
-
-_SECTION = """\
-<section>
-{heading}<p class="side">source</p>
-<p class="source" dir="auto" tabindex="0" role="group" aria-label="source, piece by piece with the arrow keys">\
-{source}</p>
-<p class="side">translation</p>
-<p class="target" dir="auto" tabindex="0" role="group" aria-label="translation, piece by piece with the arrow keys">\
-{target}</p>
-<p class="about" role="status"></p>
-<div class="table" tabindex="0" role="region" aria-label="table of the attention">
-<table>
-<caption>How much each piece of the translation (a row) looked at each piece of the source (a column), in \
-percent</caption>
-<thead><tr><td></td>{columns}</tr></thead>
-<tbody>
-{rows}</tbody>
-</table>
-</div>
-</section>
-"""
-
-_PAGE = (
-    PAGE_HEAD
-    + """\
-<body>
-<h1>{title}</h1>
-<p>Attention: {legend}</p>
-<p id="hint" hidden>Point at a piece, touch it, or go through a sentence with the arrow keys.</p>
-{sections}<script type="application/json" id="data">{data}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
-)
-
-_STYLE = """\
-:root { color-scheme: light dark; }
-body { font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 120ch; padding: 0 1rem; }
-h1 { font-size: 1.2rem; overflow-wrap: anywhere; }
-h2 { font-size: 1rem; }
-section { border-top: 1px solid GrayText; padding: .5rem 0; }
-.side { font-size: .8rem; margin: .5rem 0 0; }
-.source, .target { font-size: 1.1rem; line-height: 1.7; margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-.source span, .target span { padding: .15em 0; }
-.about { font-variant-numeric: tabular-nums; min-height: 3em; overflow-wrap: anywhere; }
-.table { overflow: auto; max-height: 90vh; }
-table { border-collapse: collapse; font-size: .75rem; font-variant-numeric: tabular-nums; }
-caption { text-align: start; padding: .3rem 0; }
-th, thead td { background: Canvas; color: CanvasText; position: sticky; }
-th { font-weight: normal; text-align: right; white-space: nowrap; }
-thead th { top: 0; z-index: 1; writing-mode: vertical-rl; padding: .3em 0; }
-thead td { top: 0; left: 0; z-index: 2; }
-tbody th { left: 0; padding: 0 .4em; }
-tbody td { border: 1px solid #d9d9d9; min-width: 2.2em; height: 1.8em; text-align: center; }
-[data-here] { outline: 2px solid CanvasText; }
-tbody [data-here] { outline-offset: -2px; }
-tbody [data-here] th { font-weight: bold; }
-"""
-
-_SCRIPT = """\
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-
-function prepare(section, attention) {
-  const about = section.querySelector(".about");
-  const rows = Array.from(section.querySelector("table").rows);
-  const columnHeads = Array.from(rows[0].cells).slice(1);
-  const source = side(".source", columnHeads, "looked at by", (here, other) => attention[here][other]);
-  const target = side(".target", rows.slice(1), "looks at", (here, other) => attention[other][here]);
-  const others = new Map([[source, target], [target, source]]);
-  let marked = [];
-
-  function side(selector, inTable, verb, weight) {
-    const sentence = section.querySelector(selector);
-    return { sentence, spans: Array.from(sentence.children), inTable, verb, weight, here: 0 };
-  }
-
-  function tell(from, index) {
-    if (index < 0 || index >= from.spans.length) return;
-    const other = others.get(from);
-    from.here = index;
-    for (const element of marked) delete element.dataset.here;
-    marked = [from.spans[index], from.inTable[index]];
-    for (const element of marked) element.dataset.here = "";
-    for (const span of from.spans) span.className = "";
-    const weights = other.spans.map((span, place) => {
-      const weight = from.weight(index, place);
-      span.className = "weight-" + Math.floor(weight * (data.steps - 1) + 0.5);
-      return [weight, place];
-    });
-    const most = weights.filter(([weight]) => weight >= 0.005).sort((one, two) => two[0] - one[0]).slice(0, 5);
-    const told = most.map(([weight, place]) => name(other, place) + " " + weight.toFixed(2));
-    about.textContent = name(from, index) + " " + from.verb + " " + (told.join(" · ") || "nothing");
-  }
-
-  function name(from, index) {
-    const head = from === target ? from.inTable[index].cells[0] : from.inTable[index];
-    return "“" + head.textContent + "”";
-  }
-
-  function tellOf(event) {
-    for (const from of [source, target]) {
-      const index = from.spans.indexOf(event.target.closest("span"));
-      if (index >= 0) return tell(from, index);
+    percents = np.round(100 * weights).astype(int).tolist()
+    return {
+        "name": _named(piece),
+        "cells": [
+            {"color": f"weight-{step}", "percent": percent}
+            for step, percent in zip(steps(weights), percents, strict=True)
+        ],
     }
-    const cell = event.target.closest("th, td");
-    if (!cell) return;
-    if (cell.parentElement.rowIndex > 0) tell(target, cell.parentElement.rowIndex - 1);
-    else tell(source, cell.cellIndex - 1);
-  }
-
-  section.addEventListener("pointerover", tellOf);
-  section.addEventListener("click", tellOf);
-  for (const from of [source, target]) {
-    from.sentence.addEventListener("focus", () => tell(from, from.here));
-    from.sentence.addEventListener("keydown", (event) => {
-      const last = from.spans.length - 1;
-      const to = { ArrowRight: from.here + 1, ArrowLeft: from.here - 1, Home: 0, End: last }[event.key];
-      if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
-      event.preventDefault();
-      tell(from, to);
-    });
-  }
-}
-
-document.querySelectorAll("section").forEach((section, number) => prepare(section, data.attention[number]));
-document.getElementById("hint").hidden = false;
-"""

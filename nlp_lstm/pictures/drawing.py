@@ -1,41 +1,18 @@
-"""What pictures and pages of text share: letters that change nothing around them, colours and ink, a page's head."""
+"""What pictures and pages of text share: colours and ink, the rules and data of a page, and how both are written."""
 
 import json
-import unicodedata
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from nlp_lstm.files import atomic_path
-
-FONTS = ("DejaVu Sans Mono", "DejaVu Sans")
+from nlp_lstm.pictures.fonts import Fonts
+from nlp_lstm.rendering import rendered
 
 STEPS = 33
 """How many colours of a scale a page has; odd, so that one of them stands for the middle."""
-
-MARKS = {"\n": "↵", "\t": "→"}
-
-
-def shown(text: str) -> str:
-    r"""A text as visible characters that change nothing around them: no controls, no bidirectional or lone codes.
-
-    >>> shown("a\n\x00")
-    'a↵␀'
-    """
-    return "".join(map(_visible, text))
-
-
-def _visible(character):
-    if character in MARKS:
-        return MARKS[character]
-    if character < " ":
-        return chr(0x2400 + ord(character))
-    if character == "\x7f":
-        return "␡"
-    # Other controls, format characters, surrogates, unassigned codes, separators of lines and paragraphs.
-    return "\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else character
 
 
 def shortened(text: str, longest: int) -> str:
@@ -73,37 +50,31 @@ def steps(positions: np.ndarray) -> np.ndarray:
     return np.floor(np.clip(positions, 0, 1) * (STEPS - 1) + 0.5).astype(int)
 
 
-def css_rules(name: str, colormap: str) -> str:
+def css_rules(name: str, colormap: str) -> Markup:
     """The classes `name-0` to `name-32` of a page, from one end of a colormap to the other."""
     scale = colors(np.arange(STEPS) / (STEPS - 1), colormap)
-    return "".join(
-        f".{name}-{step}{{background:{hexadecimal(color)};color:{ink(color)}}}\n" for step, color in enumerate(scale)
+    return Markup(
+        "".join(
+            f".{name}-{step}{{background:{hexadecimal(color)};color:{ink(color)}}}\n"
+            for step, color in enumerate(scale)
+        )
     )
 
 
-def embedded_json(data: Any) -> str:
+def embedded_json(data: Any) -> Markup:
     """JSON that nothing in it can end the element of: the only `<` are escaped, and all that is not ASCII."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
-# A page names no address, and its policy lets it load nothing.
-PAGE_HEAD = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
-script-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-"""
+def save_page(template: str, path: Path, **parts: Any) -> None:
+    """Write a template of `pictures/templates`, filled in (`nlp_lstm.rendering`)."""
+    page = rendered("nlp_lstm.pictures", template, **parts)
+    with atomic_path(path) as scratch:
+        scratch.write_text(page, encoding="utf-8", newline="\n")
 
 
-def save_picture(figure: Any, path: Path, **options: Any) -> None:
-    """Write a figure of matplotlib's with the options of its `savefig`; a box stands for a letter no font has."""
-    with warnings.catch_warnings(), atomic_path(path) as scratch:
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+def save_picture(figure: Any, path: Path, fonts: Fonts, **options: Any) -> None:
+    """Write a figure of matplotlib's with the options of its `savefig`, and tell what its fonts could not draw."""
+    with atomic_path(path) as scratch:
         figure.savefig(scratch, **options)
+    fonts.tell()

@@ -1,28 +1,37 @@
 """A picture of what the gates did on a text, and a table of it for the terminal."""
 
-import warnings
+import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nlp_lstm.files import atomic_path
+from nlp_lstm.pictures.drawing import colors, ink, save_picture, shortened
+from nlp_lstm.pictures.fonts import MONOSPACE, PROPORTIONAL, Fonts
+from nlp_lstm.text.visible import for_terminal, shown
 
 TOKENS_IN_LINE = 28
 LONGEST_TOKEN_DRAWN = 24
 _GATE_NAMES = {"input": "i", "forget": "f", "output": "o"}
+_POLARITY_COLORMAP, _GATE_COLORMAP = "RdBu", "viridis"
+_DPI = 140
+_CELL_WIDTH, _CELL_HEIGHT, _GAP = 0.42, 0.24, 0.07  # inches; the gap parts what has a scale of its own
+_LABEL_SIZE, _NUMBER_SIZE = 8, 7  # points
+_COLOR_BAR_WIDTH, _COLOR_BAR_HEIGHT = 0.14, 1.4  # inches
 
 
-def gate_rows(answer: Mapping[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
-    """The gate activity of one explained text by row title, such as `→ i input`, each `(length,)`."""
-    rows = {}
-    for direction, arrow in (("forward", "→"), ("backward", "←")):
-        for name, letter in _GATE_NAMES.items():
-            rows[f"{arrow} {letter} {name}"] = np.asarray(answer[f"{direction}_{name}"])[:length]
-    return rows
+def gate_rows(answer: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The gate activity of one explained text `(tokens,)` by row title, such as `→ i input`."""
+    return {
+        f"{arrow} {letter} {name}": np.asarray(answer[f"{direction}_{name}"])
+        for direction, arrow in (("forward", "→"), ("backward", "←"))
+        for name, letter in _GATE_NAMES.items()
+    }
 
 
 def draw_heat_map(
@@ -30,56 +39,139 @@ def draw_heat_map(
 ) -> None:
     """Write a PNG that shows, token by token, its share of the verdict and how far the gates stood open.
 
-    >>> draw_heat_map(["a", "fine", "film"], polarity, {"→ f forget": forget}, "positive 0.93", Path("gates.png"))
+    >>> from tempfile import TemporaryDirectory
+    >>> tokens, polarity, forget = ["a", "fine", "film"], np.array([0.0, 0.7, 0.1]), np.array([0.71, 0.68, 0.71])
+    >>> with TemporaryDirectory() as folder:
+    ...     draw_heat_map(tokens, polarity, {"→ f forget": forget}, "positive 0.93", Path(folder, "gates.png"))
+
+    A mean over many units moves little, and on a scale that is the same for all gates its colour does, too: so each
+    cell holds its number.
 
     Args:
         tokens: the text's tokens; a long text goes over several lines.
         polarity: `(tokens,)`, negative in red and positive in blue, on one scale for the whole text.
-        gates: row title to mean activity `(tokens,)`, on a scale of its own row, since what a gate does shows in how
-            it moves.
+        gates: row title to mean activity `(tokens,)`, all on one scale from 0 to 1.
         title: stands above the picture.
         path: where the PNG goes.
     """
-    from matplotlib import colors
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
+    names = [shortened(shown(token), LONGEST_TOKEN_DRAWN) for token in tokens]
+    fonts = Fonts([*names, *gates, title], MONOSPACE)
+    span = float(np.max(np.abs(polarity), initial=0)) or 1.0
+    bands = [
+        {"polarity": (colors((np.asarray(polarity) / span + 1) / 2, _POLARITY_COLORMAP), polarity, "+.2f")},
+        {name: (colors(np.asarray(values), _GATE_COLORMAP), values, ".2f") for name, values in gates.items()},
+    ]
     lines = [range(start, min(start + TOKENS_IN_LINE, len(tokens))) for start in range(0, len(tokens), TOKENS_IN_LINE)]
-    rows = 1 + len(gates)
-    figure = Figure(figsize=(0.45 * min(len(tokens), TOKENS_IN_LINE) + 2.2, 0.3 * (rows + 4) * len(lines) + 0.6))
-    figure.suptitle(title, fontsize=10)
-    span = float(np.max(np.abs(polarity), initial=1e-9))
+    # Tokens lean, so a line is as far from the next as its longest token is high.
+    longest = max(map(_width, names), default=0)
+    line_height = (1 + len(gates)) * _CELL_HEIGHT + _GAP + 0.866 * longest + 0.25
+    # The figure is the first line's cells, and it is saved with as much around them as everything takes up.
+    width, height = max(map(len, lines), default=1) * _CELL_WIDTH, len(lines) * line_height
+    figure = Figure(figsize=(width, height))
     for number, line in enumerate(lines):
-        axes = figure.add_subplot(len(lines), 1, number + 1)
-        picture = np.ones((rows, min(len(tokens), TOKENS_IN_LINE), 4))
-        diverging = colors.Normalize(-span, span)
-        picture[0, : len(line)] = _colormap("RdBu")(diverging(polarity[line.start : line.stop]))
-        for row, values in enumerate(gates.values(), start=1):
-            scale = colors.Normalize(float(values.min()), max(float(values.max()), float(values.min()) + 1e-9))
-            picture[row, : len(line)] = _colormap("viridis")(scale(values[line.start : line.stop]))
-        axes.imshow(picture, aspect="auto", interpolation="nearest")
-        axes.set_yticks(range(rows), ["polarity", *gates], fontsize=7, family="DejaVu Sans")
-        # A dollar sign would begin a formula.
-        shown = [_shortened(tokens[index]) for index in line]
-        axes.set_xticks(range(len(line)), shown, rotation=60, ha="right", fontsize=7, parse_math=False)
-    with warnings.catch_warnings(), atomic_path(path) as scratch:
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
-        figure.tight_layout()
-        figure.savefig(scratch, dpi=140)
+        top = height - number * line_height
+        for band in bands:
+            if not band:
+                continue
+            bottom = top - len(band) * _CELL_HEIGHT
+            axes = figure.add_axes(
+                (0, bottom / height, len(line) * _CELL_WIDTH / width, len(band) * _CELL_HEIGHT / height)
+            )
+            _draw_cells(axes, line, band, fonts)
+            top = bottom - _GAP
+        axes.set_xticks(
+            range(len(line)),
+            [fonts.drawable(names[index]) for index in line],
+            rotation=60,
+            ha="right",
+            rotation_mode="anchor",
+            fontsize=_LABEL_SIZE,
+            family=fonts.families,
+            parse_math=False,  # a dollar sign would begin a formula
+        )
+    figure.text(
+        *(0, 1 + 0.15 / height),
+        fonts.drawable(title),
+        fontsize=10,
+        family=(PROPORTIONAL[0], *fonts.families),
+        parse_math=False,
+    )
+    for number, (label, colormap, lowest, highest) in enumerate(
+        (("share of the verdict", _POLARITY_COLORMAP, -span, span), ("mean of a gate", _GATE_COLORMAP, 0.0, 1.0))
+    ):
+        left, bottom = width + 0.2 + 0.85 * number, height - _COLOR_BAR_HEIGHT
+        beside = figure.add_axes((left / width, bottom / height, _COLOR_BAR_WIDTH / width, _COLOR_BAR_HEIGHT / height))
+        middle = (lowest + highest) / 2
+        bar = figure.colorbar(
+            ScalarMappable(Normalize(lowest, highest), colormap), cax=beside, ticks=[lowest, middle, highest]
+        )
+        bar.ax.set_yticklabels([f"{value:+.2f}" if lowest < 0 and value else f"{value:g}" for value in bar.get_ticks()])
+        bar.ax.tick_params(labelsize=7)
+        bar.set_label(label, fontsize=8)
+    save_picture(figure, path, fonts, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
 
 
-def _shortened(token):
-    """A token of thousands of letters would need a picture of as many."""
-    return token if len(token) <= LONGEST_TOKEN_DRAWN else token[: LONGEST_TOKEN_DRAWN - 1] + "…"
+def _draw_cells(axes: Any, line: range, band: Mapping[str, tuple[np.ndarray, Any, str]], fonts: Fonts) -> None:
+    """Rows on one scale for the tokens of a line: colours `(tokens, 3)`, values `(tokens,)`, how they are written."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.transforms import Affine2D
+
+    picture = np.stack([row_colors[line.start : line.stop] for row_colors, _, _ in band.values()])
+    axes.imshow(picture, aspect="auto", interpolation="nearest")
+    numbers = [_centered(format(float(values[index]), form)) for _, values, form in band.values() for index in line]
+    # A fifteenth of the time of as many texts, of which a long review has thousands.
+    axes.add_collection(
+        PathCollection(
+            numbers,
+            offsets=[(column, row) for row in range(len(band)) for column in range(len(line))],
+            offset_transform=axes.transData,
+            transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans,
+            facecolors=list(map(ink, picture.reshape(-1, 3))),
+            linewidths=0,
+        ),
+        autolim=False,
+    )
+    axes.set_yticks(range(len(band)), list(map(fonts.drawable, band)), fontsize=_LABEL_SIZE, family=PROPORTIONAL)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
-def _colormap(name):
-    import matplotlib
+@lru_cache(maxsize=1024)
+def _centered(number: str) -> Any:
+    """The outline of a number in points, its middle at (0, 0)."""
+    from matplotlib.textpath import TextPath
+    from matplotlib.transforms import Affine2D
 
-    return matplotlib.colormaps[name]
+    outline = TextPath((0, 0), number, size=_NUMBER_SIZE)
+    left, lower, right, upper = outline.get_extents().extents
+    return outline.transformed(Affine2D().translate(-(left + right) / 2, -(lower + upper) / 2))
+
+
+def _width(name: str) -> float:
+    """Of a token's letters in inches: those of a fixed width, and those of scripts that take up two of them."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in name)
+    return (len(name) + wide) * 0.602 * _LABEL_SIZE / 72
 
 
 def print_table(tokens: Sequence[str], polarity: np.ndarray, gates: Mapping[str, np.ndarray], title: str) -> None:
-    """Print the same as a table: a line a token, its share of the logit as number and bar, and each gate's activity."""
+    """Print the same as a table: a line a token, its share of the logit as number and bar, and each gate's activity.
+
+    >>> gates = {"→ f forget": np.array([0.71, 0.68])}
+    >>> print_table(["a", "fine"], np.array([-0.1, 0.8]), gates, "positive")  # doctest: +NORMALIZE_WHITESPACE
+    positive
+    ┏━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━━━┓
+    ┃ token ┃ polarity ┃          ┃ → f forget ┃
+    ┡━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━━━┩
+    │ a     │   -0.100 │ █        │       0.71 │
+    │ fine  │   +0.800 │ ████████ │       0.68 │
+    └───────┴──────────┴──────────┴────────────┘
+    """
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("token")
     table.add_column("polarity", justify="right")
@@ -92,7 +184,7 @@ def print_table(tokens: Sequence[str], polarity: np.ndarray, gates: Mapping[str,
         color = "blue" if value > 0 else "red"
         bar = Text("█" * round(8 * abs(value) / span), style=color)
         numbers = [f"{values[index]:.2f}" for values in gates.values()]
-        table.add_row(Text(token), Text(f"{value:+.3f}", style=color), bar, *numbers)
+        table.add_row(Text(for_terminal(token)), Text(f"{value:+.3f}", style=color), bar, *numbers)
     # Piped to a file there is no terminal to ask for its width, and a table cut to 80 columns would lose its numbers.
     console = Console()
     if not console.is_terminal:

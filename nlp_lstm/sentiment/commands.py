@@ -12,6 +12,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
 from nlp_lstm.run_folder import RunFolder, as_started
 from nlp_lstm.sentiment.settings import Settings
+from nlp_lstm.text.visible import for_terminal
 
 if TYPE_CHECKING:
     from nlp_lstm.pictures import gate_map
@@ -130,7 +131,8 @@ def predict(
         if json:
             cli.print_json({"text": shown, "label": label.decode(), "score": float(score)})
         else:
-            print(f"{label.decode()}  {score:.3f}  {shown}")
+            echo = for_terminal(shown, keep="\t")
+            print(f"{label.decode()}  {score:.3f}  {echo}")
 
 
 @app.command
@@ -158,7 +160,7 @@ def explain(
     signature = inference.open_signature(model, run, "explain")
     for text in inputs:
         answer = inference.explain(signature, text)
-        rows = gate_map.gate_rows(answer, len(answer["tokens"]))
+        rows = gate_map.gate_rows(answer)
         if plot is not None:
             title = f"{answer['label']}, P(positive) = {answer['score']:.3f}"
             with told_if_unwritable("--plot", plot):
@@ -174,7 +176,7 @@ def explain(
                     "tokens": answer["tokens"],
                     "polarity": answer["polarity"].tolist(),
                     **{
-                        name: answer[name][: len(answer["tokens"])].tolist()
+                        name: answer[name].tolist()
                         for name in sorted(answer)
                         if name.startswith(("forward_", "backward_"))
                     },

@@ -6,7 +6,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from nlp_lstm import saved_model
-from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.datasets.known_sets import known_set
+from nlp_lstm.rendering import rendered
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
 from nlp_lstm.sentiment.serving import SentimentServing
@@ -36,73 +38,20 @@ def export_run(run: RunFolder, target: Path) -> Path:
 
 
 def _model_card(run: RunFolder, settings: Settings, weights: int) -> str:
-    rows = run.metrics()
-    training = [row for row in rows if row["stage"] == "training"]
-    best = max(training, key=lambda row: row["val_accuracy"])
-    data = Path(run.config()["data"]).name
-    figures = [
-        f"| validation (other films than in training), LSTM alone | {best['val_accuracy']:.4f} | | |",
-    ]
-    for row in (row for row in rows if row["stage"] == BLEND):
-        figures.append(f"| validation, n-grams alone | {row['ngram_accuracy']:.4f} | | |")
-        figures.append(f"| validation, both (their mixture was set on it) | {row['accuracy']:.4f} | | |")
-    for found in run.evaluations():
-        figures.append(
-            f"| {found['split']} of {Path(found['data']).name} ({found['examples']:,} texts) | {found['accuracy']:.4f} "
-            f"| {found['roc_auc']:.4f} | {found['expected_calibration_error']:.4f} |"
-        )
-    minutes = sum(row["seconds"] for row in rows) / 60
-    processor_minutes = sum(row["cpu_seconds"] for row in rows) / 60
-    lines = [
-        "# Sentiment of English reviews",
-        "",
-        "Takes text, gives `negative` or `positive` and P(positive). An embedding, an LSTM in each direction,",
-        "maximum and mean over the tokens, one linear unit.",
-        *(
-            ["Its logit and that of a linear model over n-grams are weighted and added."]
-            if settings.ngram_buckets
-            else []
-        ),
-        "",
-        "## Data",
-        "",
-        f"Trained on `{data}`. Validation data was cut from its training split, and everything was chosen on it.",
-        *_DATA_NOTES.get(data.split(".")[0], []),
-        "",
-        "## Figures",
-        "",
-        "| data | accuracy | ROC AUC | expected calibration error |",
-        "|---|---|---|---|",
-        *figures,
-        "",
-        f"Training took {minutes:.1f} minutes ({processor_minutes:.1f} processor minutes) over {len(rows)} epochs.",
-        "",
-        "## Limits",
-        "",
-        f"Of a text the last {LONGEST_TEXT_BYTES:,} bytes are read, and of those the last",
-        f"{LONGEST_TEXT_TOKENS:,} tokens.",
-        "Another language, another kind of text than the training data, irony, and texts that weigh two things against",
-        "each other are answered with less accuracy than the figures say, and often with no less confidence. A text",
-        "of unknown words alone gets a score that means nothing.",
-        "",
-        "## Settings",
-        "",
-        f"{weights:,} weights; the embedding and the n-gram weights are stored in half precision, to which they were",
-        "rounded when training ended.",
-        "",
-        *(f"- `{name}`: {value}" for name, value in dataclasses.asdict(settings).items()),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-_DATA_NOTES = {
-    "aclImdb": [
-        "",
-        "Large Movie Review Dataset: Maas, Daly, Pham, Huang, Ng and Potts, *Learning Word Vectors for Sentiment",
-        "Analysis*, ACL 2011. Pre-training read the training reviews (validation films left out) and the unlabelled",
-        "ones, less the 270 of those whose text (266 different ones) occurs in the test split. 123 texts occur in",
-        "both the training and the test split; they were left in, as in all published figures.",
-    ],
-    "sample": ["", "The sample is some hundreds of short reviews: enough to try the suite, not to judge texts with."],
-}
+    config, rows = run.config(), run.metrics()
+    return rendered(
+        "nlp_lstm.sentiment",
+        "model_card.md.jinja",
+        settings=dataclasses.asdict(settings),
+        weights=weights,
+        data=Path(config["data"]).name,
+        known=known_set(config.get(DATA_FINGERPRINT)),
+        best=max((row for row in rows if row["stage"] == "training"), key=lambda row: row["val_accuracy"]),
+        blends=[row for row in rows if row["stage"] == BLEND],
+        evaluations=[{**found, "data": Path(found["data"]).name} for found in run.evaluations()],
+        minutes=sum(row["seconds"] for row in rows) / 60,
+        processor_minutes=sum(row["cpu_seconds"] for row in rows) / 60,
+        epochs=len(rows),
+        longest_text_bytes=LONGEST_TEXT_BYTES,
+        longest_text_tokens=LONGEST_TEXT_TOKENS,
+    )

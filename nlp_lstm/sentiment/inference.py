@@ -55,8 +55,8 @@ def explain(signature: Signature, text: bytes) -> dict[str, Any]:
     """What the `explain` signature says of one text, its tokens as strings and nothing of the padding."""
     answer = {name: value.numpy()[0] for name, value in signature(text=tf.constant([text])).items()}
     length = int(answer["length"])
-    answer["tokens"] = [token.decode("utf-8") for token in answer["tokens"][:length]]
-    answer["polarity"] = answer["polarity"][:length]
+    answer = {name: value[:length] if isinstance(value, np.ndarray) else value for name, value in answer.items()}
+    answer["tokens"] = [token.decode("utf-8") for token in answer["tokens"]]
     answer["label"] = answer["label"].decode()
     return answer
 

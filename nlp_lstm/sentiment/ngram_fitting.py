@@ -19,7 +19,13 @@ def fit_ngrams(
 ) -> None:
     r"""Set an n-gram model's weights (Wang and Manning 2012, section 2.3, with logistic loss).
 
-    >>> fit_ngrams(ngrams, ids, labels, regularization=10.0)
+    >>> ngrams = NgramClassifier(vocabulary_size=6, order=2, buckets=10)
+    >>> ngrams.build((None, None))
+    >>> ids = [np.array([3, 5]), np.array([3]), np.array([4, 5]), np.array([4])]
+    >>> fit_ngrams(ngrams, ids, [1, 1, 0, 0], regularization=10.0)
+    >>> good, dull = ngrams(np.array([[3], [4]]))
+    >>> bool(good > 0 > dull)
+    True
 
     A text is the vector of which n-grams it has, each scaled by the log-count ratio
     :math:`r = \log \frac{p / \|p\|_1}{q / \|q\|_1}`, `p` and `q` being one plus the number of positive and of negative
@@ -58,8 +64,15 @@ def _present_ngrams(ngrams: NgramClassifier, ids: Sequence[np.ndarray]) -> scipy
 def blend(classifier: BlendedClassifier, ids: Sequence[np.ndarray], labels: Sequence[int]) -> dict[str, float]:
     """Set the mixture of both models by logistic regression over their two logits on validation data.
 
-    >>> blend(classifier, validation_ids, validation_labels)
-    {'lstm_accuracy': 0.89, 'ngram_accuracy': 0.91, 'accuracy': 0.92}
+    >>> from nlp_lstm.models.classifier import SentimentClassifier
+    >>> from nlp_lstm.models.encoder import BidirectionalEncoder
+    >>> lstm = SentimentClassifier(BidirectionalEncoder(vocabulary_size=6, embedding_size=2, units=3))
+    >>> classifier = BlendedClassifier(lstm, NgramClassifier(vocabulary_size=6, order=1, buckets=0))
+    >>> classifier.build((None, None))
+    >>> _ = classifier.ngrams.table.assign([0, 0, 0, 2, -2, 0])  # 3 is good, 4 is dull
+    >>> figures = blend(classifier, [np.array([3, 5]), np.array([4]), np.array([3])], [1, 0, 1])
+    >>> figures["ngram_accuracy"], figures["accuracy"]
+    (1.0, 1.0)
 
     Args:
         classifier: both models, fitted on other data.

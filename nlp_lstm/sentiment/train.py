@@ -8,13 +8,14 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from nlp_lstm.datasets.known_sets import fingerprint_of_reviews
 from nlp_lstm.datasets.review_records import LabelledText
 from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
-from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.build import build_classifier
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
@@ -34,7 +35,8 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         table=settings.table,
     )
     # Only now, so that a source that cannot be read leaves no run folder behind.
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings)}, Settings())
+    fingerprint = {DATA_FINGERPRINT: fingerprint_of_reviews(splits.values())}
+    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return

@@ -43,6 +43,8 @@ LOWEST_COVERAGE = 0.98
 
 _LONGEST_SENTENCE = 4192  # bytes; the library leaves out longer ones, and a single word of many takes it minutes
 
+_RESERVED = "\u2585"  # a block that the library keeps for itself: it leaves out texts that hold it
+
 _UNKNOWN_PENALTY = np.float32(10.0)  # kUnkPenalty in the library's src/unigram_model.cc
 
 
@@ -120,7 +122,6 @@ class Subwords:
                 model_type="unigram",
                 byte_fallback=True,
                 character_coverage=character_coverage,
-                max_sentence_length=_LONGEST_SENTENCE,
                 hard_vocab_limit=False,
                 pad_id=PADDING,
                 unk_id=UNKNOWN,
@@ -406,6 +407,7 @@ def _in_pattern(characters: str) -> str:
 
 def _cut(text: str) -> Iterator[str]:
     """A text in parts that the library takes, cut at spaces where there are any: no subword crosses one."""
+    text = text.replace(_RESERVED, " ")
     rest = text.encode("utf-8", "replace")
     if len(rest) <= _LONGEST_SENTENCE:
         yield text
@@ -429,7 +431,7 @@ def _reason(error: BaseException, texts: Iterable[str], size: int) -> str:
     """Why the library refused, and the flag that mends it, in one line."""
     told = " ".join(str(error).split())
     needed = _TOO_FEW.search(told)
-    if "sentences_.empty()" in told:
+    if "sentences_.empty()" in told or "all_chars_count" in told:
         return "there is no text to choose them for: name data with more text"
     if not needed:
         return f"{told or type(error).__name__}: name another number with --subwords, or more text"

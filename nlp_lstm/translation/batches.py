@@ -24,8 +24,11 @@ class IdPair(NamedTuple):
 class PairBatches:
     """The batches of an epoch: `((source (batch, S), target (batch, T)), zeros (batch,))`.
 
-    >>> batches = PairBatches(pairs, tokens_per_batch=2048, longest=128, seed=(0, 1))
+    >>> pairs = [IdPair([5, 6, 7], [8]), IdPair([9], [4, 8]), IdPair([6], [4])]
+    >>> batches = PairBatches(pairs, tokens_per_batch=16, longest=128, seed=None)
     >>> (source, target), _ = next(iter(batches.dataset()))
+    >>> source.shape
+    TensorShape([2, 8])
 
     A batch holds sentences of one bucket of source lengths, and of like target lengths. Its number of rows goes by the
     bucket alone: what is too few for a batch goes to the next longer bucket, and the very last batch is filled up with

@@ -13,6 +13,7 @@ from nlp_lstm.datasets.pairs import Pairs, load_judged, read_pairs
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
 from nlp_lstm.run_folder import RunFolder, as_started
+from nlp_lstm.text.visible import for_terminal
 from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
 from nlp_lstm.translation.settings import Settings
 
@@ -235,9 +236,9 @@ def translate(
             cli.print_json({"text": given.decode("utf-8", "replace"), **best, **others})
         elif n_best > 1:
             for each in found[:n_best]:
-                print(f"{number}\t{each.score:.4f}\t{each.text}")
+                cli.print_text(f"{number}\t{each.score:.4f}\t{each.text}")
         else:
-            print(found[0].text)
+            cli.print_text(found[0].text)
 
 
 @app.command
@@ -288,7 +289,7 @@ def explain(
                 }
             )
         else:
-            print(translation.text)
+            print(for_terminal(translation.text))
             attention_map.print_attention(*attended)
 
 

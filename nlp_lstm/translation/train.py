@@ -9,12 +9,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
 from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.inference import answers_by_length
 from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss
-from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.subwords import Subwords
 from nlp_lstm.training import Stage, adam, rate_by_plateau, train_stage
 from nlp_lstm.translation.batches import IdPair, PairBatches, drawn_id_pairs, id_pairs
@@ -63,8 +64,8 @@ def train(
     ids = {split: id_pairs(vocabularies, found) for split, found in pairs.items()}
     for split in ids:
         _batches(ids[split], settings, None)
-    digest = {"subwords_sha256": vocabularies.digest()}
-    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digest}, Settings())
+    digests = {"subwords_sha256": vocabularies.digest(), DATA_FINGERPRINT: fingerprint_of_pairs(pairs.values())}
+    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}, Settings())
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return

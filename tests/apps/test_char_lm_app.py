@@ -377,6 +377,14 @@ class TestScore:
 class TestExplain:
     TEXT = TEXT[:192]
 
+    @pytest.mark.parametrize("verb", ["explain", "score"])
+    def test_controls_of_a_text_are_told_and_not_obeyed(self, model, verb):
+        text = "a\x07b \x1b[31mred\x1b[0m \x9b1m c\rd \u202eon \u2066x"
+        out = call(verb, "--model", model, text).text
+        assert not set(out) & set("\x07\x1b\x9b\r\u202e\u2066")
+        assert "␛[31mred" in out
+        assert call(verb, "--model", model, "--json", text).object["text"] == text
+
     def test_units_that_are_named(self, model):
         found = call("explain", "--model", model, "--units", "3, 13,0", "--json", self.TEXT).object
         assert (found["text"], found["gate"], found["symbols"]) == (self.TEXT, "cell", list(self.TEXT))

@@ -427,6 +427,14 @@ class TestExplain:
             if name not in ("text", "label", "tokens"):
                 np.testing.assert_allclose(of_run[name], value, atol=1e-6)
 
+    @pytest.mark.parametrize("verb", ["predict", "explain"])
+    def test_controls_of_a_text_are_told_and_not_obeyed(self, model, verb):
+        text = "a\x07b \x1b[31mred\x1b[0m \x9b1m c\rd \u202eon \u2066x"
+        out = call(verb, "--model", model, text).text
+        assert not set(out) & set("\x07\x1b\x9b\r\u202e\u2066")
+        assert ("␛[31mred" if verb == "predict" else "31mred") in out  # tokens hold no controls
+        assert call(verb, "--model", model, "--json", text).object["text"] == text
+
     def test_a_megabyte(self, model):
         found = call("explain", "--model", model, "--json", "dull " * 2**18).object
         assert found["tokens"] == ["<s>", *["dull"] * 1024, "</s>"]

@@ -18,6 +18,8 @@ from nlp_lstm.char_lm.export import export_run
 from nlp_lstm.char_lm.inference import CharLm, Generation, evaluate, generate
 from nlp_lstm.char_lm.serving import LONGEST_GENERATION, LONGEST_SCORED_TEXT
 from nlp_lstm.char_lm.settings import Settings
+from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 from nlp_lstm.errors import UserError
 from nlp_lstm.lstm import Gates
 from nlp_lstm.run_folder import RunFolder
@@ -50,10 +52,10 @@ def settings_of(app):
     return Settings(unit=app.symbols.unit, **known)
 
 
-def run_of(app, folder):
+def run_of(app, folder, **more):
     """A finished run that holds the same model, as training would have left it."""
     run = RunFolder(folder)
-    run.start({"task": "char_lm", "data": "/data/plays/input.txt", **dataclasses.asdict(settings_of(app))})
+    run.start({"task": "char_lm", "data": "/data/plays/input.txt", **dataclasses.asdict(settings_of(app)), **more})
     app.symbols.save(run.path / "symbols.json")
     app.model.save_weights(run.model_weights)
     run.write_metrics(ROWS)
@@ -362,11 +364,24 @@ class TestExport:
         assert "Training took 3.0 minutes (6.0 processor minutes) over 3 epochs, of" in lines
         assert "which the weights after epoch 2 are kept." in lines
         assert "Trained on `input.txt`." in lines
-        assert "Tiny Shakespeare" in card
+        assert "Shakespeare" not in card  # though its file has the name of those plays
         assert f"{sum(weight.numpy().size for weight in app.model.trainable_weights):,} weights in training." in card
         assert f"over {len(app.symbols)} symbols" in card
         for name, value in dataclasses.asdict(settings_of(app)).items():
             assert f"- `{name}`: {value}" in lines
+
+    def test_what_the_card_tells_of_data_goes_by_what_it_holds(self, app, tmp_path, monkeypatch):
+        cards = []
+        monkeypatch.setattr(saved_model, "save", lambda *arguments: cards.append(arguments[-1]))
+        sample = fingerprint_of_texts(load_corpus("sample", ["train", "validation"]))
+        for number, more in enumerate(({"data_sha256": sample}, {"data_sha256": sample[::-1]}, {})):
+            export_run(run_of(app, tmp_path / str(number), **more), tmp_path / "models")
+        assert "The sample is a short text" in cards[0]
+        assert (
+            cards[1]
+            == cards[2]
+            == cards[0].replace("\nThe sample is a short text: enough to try the suite, not to write with.\n", "")
+        )
 
     def test_a_run_that_was_not_evaluated(self, app, tmp_path, monkeypatch):
         cards = []

@@ -15,6 +15,8 @@ from nlp_lstm.char_lm import train as train_module
 from nlp_lstm.char_lm.build import build_model, load_run
 from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.char_lm.train import train
+from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.text.symbols import Symbols
@@ -148,7 +150,8 @@ class TestSettings:
 
 class TestTraining:
     def test_the_run_folder(self, whole, source):
-        assert whole.config() == {"task": "char_lm", "data": source, **dataclasses.asdict(TINY)}
+        fingerprint = {"data_sha256": fingerprint_of_texts(load_corpus(source, ["train", "validation"]))}
+        assert whole.config() == {"task": "char_lm", "data": source, **dataclasses.asdict(TINY), **fingerprint}
         assert [(row["stage"], row["epoch"]) for row in whole.metrics()] == [("training", epoch) for epoch in (1, 2, 3)]
         assert json.loads((whole.path / "symbols.json").read_text()) == {
             "unit": "character",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nlp_lstm.datasets.acl_imdb import find_roots, read
+from nlp_lstm.datasets.known_sets import fingerprint_of_reviews, known_set
 from nlp_lstm.datasets.review_records import text_group
 from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.errors import UserError
@@ -235,3 +236,5 @@ def test_real_set():
     # 266 texts of test occur in unsup, four of them twice.
     assert len(found["unlabelled"]) == 50_000 - 270
     assert not {record.text for record in found["unlabelled"]} & {record.text for record in test}
+    trained_on = [train[1000:], train[:1000], validation, found["unlabelled"]]  # however it was cut
+    assert known_set(fingerprint_of_reviews(trained_on)) == "aclImdb"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import nlp_lstm.datasets
 from nlp_lstm.datasets import tfds_pairs
+from nlp_lstm.datasets.known_sets import fingerprint_of_pairs, known_set
 from nlp_lstm.datasets.pairs import Pairs, load_judged, load_pairs, read_pairs
 from nlp_lstm.errors import UserError
 
@@ -344,6 +345,7 @@ def test_tatoeba(real_data):
     sources = [set(pairs.source) for pairs in found.values()]
     assert sum(map(len, sources)) == len(set.union(*sources)) == 102_904
     assert rows(found["train"])[0] == ("Go.", "Ve.")
+    assert known_set(fingerprint_of_pairs([found["train"], found["validation"]])) == "tatoeba"
 
 
 # Mistakes

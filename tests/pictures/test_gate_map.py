@@ -1,14 +1,17 @@
 """The picture and the table of what the gates did, with tokens that trip up both."""
 
+import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
 
+from nlp_lstm.pictures import gate_map
 from nlp_lstm.pictures.gate_map import draw_heat_map, gate_rows, print_table
 
 ODD_TOKENS = [
     *("$", "$a$", "\\$", "$x^2_3$", "a_b^c", "\\frac", "{", "%", "&amp;", "[red]", "[/]", ":smile:", "<s>"),
-    *("😀", "👩‍👩‍👧", "映画", "ภาพ", "سينما", "\ufffd", "\U0010ffff", "\x00", "a\x07b", "\x1b[31m"),
+    *("😀", "👩‍👩‍👧", "映画", "ภาพ", "سينما", "\ufffd", "\U0010ffff", "\x00", "a\x07b"),
+    *("\x1b[31m", "\u202eon", "\x9b1m", "a\rb"),
 ]
 
 
@@ -25,14 +28,14 @@ def drawn(path, tokens, **options):
     return matplotlib.image.imread(path)[..., :3]
 
 
-def test_gate_rows_are_named_and_without_padding():
+def test_gate_rows_are_named():
     answer = {
-        f"{direction}_{name}": np.arange(5) + 10 * row
+        f"{direction}_{name}": np.arange(3) + 10 * row
         for row, (direction, name) in enumerate(
             (direction, name) for direction in ("backward", "forward") for name in ("output", "forget", "input")
         )
     }
-    rows = gate_rows(answer, 3)
+    rows = gate_rows(answer)
     assert list(rows) == ["→ i input", "→ f forget", "→ o output", "← i input", "← f forget", "← o output"]
     assert {name: row.tolist() for name, row in rows.items()} == {
         "→ i input": [50, 51, 52],
@@ -84,9 +87,69 @@ def test_negative_is_red_and_positive_blue(tmp_path):
     red, green, blue = (picture[..., channel] for channel in range(3))
     is_red = (red > 0.35) & (green < 0.05) & (blue < 0.2)
     is_blue = (red < 0.05) & (green < 0.25) & (blue > 0.35)
-    assert is_red.sum() > 100
-    assert is_blue.sum() > 100
-    assert np.nonzero(is_red)[1].max() <= np.nonzero(is_blue)[1].min() + 2  # the first token is the red one
+    red_columns, blue_columns = np.nonzero(is_red)[1], np.nonzero(is_blue)[1]
+    assert min(len(red_columns), len(blue_columns)) > 1000  # a cell, of which the scale beside it has less
+    assert np.median(red_columns) < np.median(blue_columns)  # the first token is the red one
+
+
+def in_8_bits(colormap, position):
+    return np.round(np.array(matplotlib.colormaps[colormap](position))[..., :3] * 255).astype(int)
+
+
+def places(picture, color):
+    """Where a picture has a color, as the middle `(down, across)` of a whole cell of it."""
+    down, across = np.nonzero((np.abs(np.round(picture * 255) - color) <= 1).all(axis=-1))
+    assert len(down) > 1000, "no cell has this color"
+    return np.median(down), np.median(across)
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(0.36, 0.51), (0.0, 1.0)])
+def test_gates_have_one_scale_from_0_to_1(tmp_path, lowest, highest):
+    """Whatever the other values of a row are, so that 0.36 to 0.51 does not look like 0 to 1."""
+    values = np.linspace(lowest, highest, 6).reshape(2, 3)
+    gates = dict(zip(("→ i input", "← o output"), values, strict=True))
+    picture = drawn(tmp_path / "gates.png", ["a", "b", "c"], polarity=np.array([0.5, -0.25, 2]), gates=gates)
+    rows = np.array([[places(picture, in_8_bits("viridis", value)) for value in row] for row in values])
+    assert (np.diff(rows[..., 0], axis=0) > 20).all()
+    assert (np.diff(rows[..., 1], axis=1) > 20).all()
+    for share, column in zip((0.5 / 2, -0.25 / 2, 1), rows[0, :, 1], strict=True):
+        down, across = places(picture, in_8_bits("RdBu", (share + 1) / 2))
+        assert down < rows[0, 0, 0]
+        assert abs(across - column) <= 2
+
+
+def test_the_scales_are_shown_and_every_number_stands_in_its_cell(tmp_path, monkeypatch):
+    labels, numbers = [], []
+    monkeypatch.setattr(
+        "matplotlib.backends.backend_agg.RendererAgg.draw_text",
+        lambda self, gc, x, y, text, *_, **__: labels.append(text),
+    )
+    outline = gate_map._centered
+    monkeypatch.setattr(gate_map, "_centered", lambda number: numbers.append(number) or outline(number))
+    polarity, gates = np.array([0.5, -1.25, 0]), {"→ i input": [0.361, 0.5, 1], "← o output": [0, 0.249, 0.77]}
+    gates = {name: np.array(values) for name, values in gates.items()}
+    drawn(tmp_path / "gates.png", ["bad", "$good$", "so"], polarity=polarity, gates=gates)
+    assert numbers == ["+0.50", "-1.25", "+0.00", "0.36", "0.50", "1.00", "0.00", "0.25", "0.77"]
+    assert {"mean of a gate", "0", "0.5", "1", "share of the verdict", "+1.25", "-1.25"} <= set(labels)
+    assert {"polarity", "→ i input", "← o output", "bad", "$good$", "so", "positive 0.93"} <= set(labels)
+
+
+def test_the_numbers_can_be_seen(tmp_path, monkeypatch):
+    """Black on light cells and white on dark ones: without them the cells have one colour."""
+
+    def of_cells(name):
+        zeros = np.zeros(2)
+        picture = drawn(tmp_path / name, ["", ""], polarity=zeros, gates={"": np.array([0, 1.0])})
+        return np.round(picture * 255)
+
+    with_numbers = of_cells("with.png")
+    monkeypatch.setattr("matplotlib.collections.PathCollection.draw", lambda *_: None)
+    without = of_cells("without.png")
+    changed = (with_numbers != without).any(axis=-1)
+    for gate, ink in ((0.0, 255), (1.0, 0)):
+        cell = (np.abs(without - in_8_bits("viridis", gate)) <= 1).all(axis=-1)
+        assert 50 < (changed & cell).sum() < 0.5 * cell.sum()
+        assert (with_numbers[changed & cell] == ink).all(axis=-1).any()
 
 
 def test_nothing_but_zeros(tmp_path):
@@ -141,8 +204,11 @@ def test_bars_are_as_long_as_the_shares(table):
     assert [line.count("█") for line in out.splitlines() if line.startswith("│")] == [8, 4, 0]
 
 
-def test_odd_tokens_are_printed_as_they_are(table):
+def test_odd_tokens_are_printed_as_they_are_and_controls_are_told(table):
     out = table(ODD_TOKENS, *activity(len(ODD_TOKENS)))
     for token in ODD_TOKENS:
-        assert token.replace("\x07", "") in out  # no bell is rung
-    assert "\x07" not in out
+        if token.isprintable() or "\u200d" in token or token == "\U0010ffff":
+            assert token in out
+    for told in ("␀", "a␇b", "␛[31m", "\\u202eon", "\\x9b1m", "a␍b"):
+        assert told in out
+    assert not set(out) & set("\x00\x07\x1b\r\x9b\u202e")

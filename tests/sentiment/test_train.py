@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nlp_lstm.datasets.known_sets import fingerprint_of_reviews
 from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.errors import UserError
 from nlp_lstm.models.encoder import BidirectionalEncoder
@@ -73,7 +74,9 @@ def test_metrics_tell_of_every_stage(whole):
     assert rows[2]["val_loss"] < rows[0]["val_loss"]
     assert all(0 <= row["val_accuracy"] <= 1 for row in rows[3:6])
     assert rows[6]["ngram_accuracy"] > 0.6
-    assert whole.config() == {"task": "sentiment", "data": "sample", **dataclasses.asdict(TINY)}
+    splits = load_reviews("sample", ["unlabelled", "train", "validation"])
+    fingerprint = {"data_sha256": fingerprint_of_reviews(splits.values())}
+    assert whole.config() == {"task": "sentiment", "data": "sample", **dataclasses.asdict(TINY), **fingerprint}
 
 
 def test_the_best_weights_are_those_of_the_best_epoch(whole):

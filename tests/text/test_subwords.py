@@ -473,6 +473,7 @@ def test_long_texts_are_not_left_out():
     whole = train([" ".join(words)], vocab_size=300, max_sentence_length=10**6)
     assert Subwords.train([" ".join(words)], 300).pieces == Subwords(whole).pieces
     assert "▁word" in Subwords.train([" ".join(["word"] * 1200)] * 9, 500).pieces
+    assert "▁word" in Subwords.train(["▅ word word"] * 9, 300).pieces  # a character that the library reserves
     assert set("映画") <= set(Subwords.train(["映画" * 2000], 300).pieces[260:])  # no space to cut at
 
 

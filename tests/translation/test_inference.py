@@ -345,7 +345,7 @@ class TestExport:
         [
             ({"source_language": "en", "target_language": "de"}, "from `en` to `de`"),
             ({"data": "sample"}, "Trained on `sample`."),
-            ({"data": "/data/multi30k"}, "Multi30k (Elliott et al. 2016)"),
+            ({"data": "/data/multi30k"}, "Trained on `multi30k`.  ## Figures"),  # a name tells nothing of what is in it
             ({"data": None, "source_file": "/a/all.en.gz", "target_file": "/a/all.de.gz"}, "Trained on `all.en.gz`."),
         ],
     )

@@ -17,6 +17,7 @@ import tensorflow as tf
 from ids_by_library import ids_by_library
 
 from nlp_lstm import training
+from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
 from nlp_lstm.datasets.pairs import load_pairs
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder
@@ -136,6 +137,10 @@ class TestTraining:
         files = {"source_file": None, "target_file": None}
         digest = {"subwords_sha256": hashlib.sha256((whole.path / "subwords.model").read_bytes()).hexdigest()}
         expected = {"task": "translation", "data": source, **files, **dataclasses.asdict(tiny)}
+        languages = {"source_language": tiny.source_language, "target_language": tiny.target_language}
+        fractions = {"validation_fraction": tiny.validation_fraction, "seed": tiny.seed}
+        pairs = load_pairs(source, ["train", "validation"], **languages, **fractions)
+        digest["data_sha256"] = fingerprint_of_pairs(pairs.values())
         assert whole.config() == {**expected, **digest}
         names = {name.split("/")[0] for name in tree(whole)}
         assert names == {
