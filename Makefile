@@ -29,7 +29,7 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2
 
 # The layer and the models in an environment that has no TensorFlow at all; other tests use it as their oracle.
 JAX_VENV := .venv-jax
