@@ -618,7 +618,6 @@ class TestBadFolders:
         (tmp_path / "runs" / "file").write_text("")
         copy("other size", units=6)
         copy("other task", task="translation")
-        copy("older", window=None)
         copy("texts for numbers", units="five")
         copy("out of range", units=0)
         told = {
@@ -633,7 +632,6 @@ class TestBadFolders:
             "none": "no training run",
             "other size": "is damaged",
             "other task": "no run of a sentiment classifier",
-            "older": "window",
             "texts for numbers": "is damaged",
             "out of range": "--units is 0",
         }
