@@ -29,7 +29,7 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2
 
 # The layer and the models in an environment that has no TensorFlow at all; other tests use it as their oracle.
 JAX_VENV := .venv-jax
@@ -38,11 +38,12 @@ JAX_TESTS := tests/test_lstm.py tests/models/test_classifier.py tests/models/tes
 $(JAX_VENV)/.ready: Makefile
 	$(PYTHON) -m venv $(JAX_VENV)
 	$(JAX_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		"keras>=3.15,<3.16" jax "numpy>=2" "pytest>=9" "hypothesis>=6.150"
+		"keras>=3.15,<3.16" jax "numpy>=2" "pytest>=9" "pytest-xdist>=3.8" "hypothesis>=6.150"
 	touch $@
 
 test-jax: $(JAX_VENV)/.ready
-	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(JAX_VENV)/bin/python -m pytest $(JAX_TESTS)
+	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(JAX_VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
+		$(JAX_TESTS)
 
 demo: setup
 	PYTHON=$(abspath $(BIN)/python) sh apps/demo.sh

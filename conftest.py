@@ -7,21 +7,6 @@ import pytest
 
 ROOT = Path(__file__).parent
 
-# Modules whose examples are still to be mended; it must become empty, and then this goes.
-TO_BE_MENDED = """
-    char_lm/inference char_lm/serving cli decoding/sampling files former_names lstm_tensorflow models/classifier
-    models/language_model models/ngrams models/pretraining models/translator pictures/activity_map
-    pictures/attention_map pictures/gate_map run_folder saved_model sentiment/serving settings text/rewriting
-    text/subwords text/utf8 translation/serving
-"""
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    if isinstance(item, pytest.DoctestItem):
-        module = item.path.relative_to(ROOT / "nlp_lstm").with_suffix("").as_posix()
-        if module in TO_BE_MENDED.split():
-            item.add_marker(pytest.mark.xfail(reason="its example is to be mended", strict=False))
-
 
 @pytest.fixture(scope="session")
 def doctest_namespace() -> dict[str, ModuleType]:

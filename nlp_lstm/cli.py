@@ -272,11 +272,11 @@ def print_figures(figures: Mapping[str, Any]) -> None:
     """Print figures for people, one a line; one that could not be told is left out.
 
     >>> print_figures({"examples": 182, "accuracy": 0.9})
-    examples 182
-    accuracy 0.9000
+    examples  182
+    accuracy  0.9000
     """
     told = {name: value for name, value in figures.items() if value is not None}
-    width = max(map(len, told), default=0)
+    width = 1 + max(map(len, told), default=0)
     for name, value in told.items():
         print(f"{name:{width}} {value:.4f}" if isinstance(value, float) else f"{name:{width}} {value}")
 

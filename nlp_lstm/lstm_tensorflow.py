@@ -186,7 +186,11 @@ def hidden_sequence(
 ):
     """The recurrence over input products that are there already, for inference: it keeps nothing for a gradient.
 
-    >>> hidden, h, c = hidden_sequence(tf.gather(table, ids), h_0, c_0, U)  # where `table` is E W + b
+    >>> table = tf.random.normal((65, 4 * 8))  # E W + b, a row for each id
+    >>> ids = tf.constant([[7], [1], [9]])  # (time, batch)
+    >>> hidden, h, c = hidden_sequence(tf.gather(table, ids), tf.zeros((1, 8)), tf.zeros((1, 8)), tf.eye(8, 4 * 8))
+    >>> hidden.shape, np.array_equal(hidden[-1], h)
+    (TensorShape([3, 1, 8]), True)
 
     Args:
         projected: :math:`x_t W` of all steps, `(time, batch, 4 * units)`.
@@ -355,10 +359,10 @@ def lstm_sequence(
 ):
     """Run an LSTM over a whole sequence; the letters are those of `nlp_lstm.lstm.lstm_step`.
 
-    >>> x, state, W, U = tf.ones([5, 2, 3]), tf.zeros([2, 4]), tf.ones([3, 16]), tf.ones([4, 16])
-    >>> sequence, h, c = lstm_sequence(x, state, state, W, U)
-    >>> sequence.shape, h.shape, bool(tf.reduce_all(sequence[-1] == h))
-    (TensorShape([5, 2, 4]), TensorShape([2, 4]), True)
+    >>> x, W, U = tf.random.normal((3, 1, 5)), tf.random.normal((5, 4 * 8)), tf.eye(8, 4 * 8)
+    >>> sequence, h, c = lstm_sequence(x, tf.zeros((1, 8)), tf.zeros((1, 8)), W, U, tf.zeros(4 * 8))
+    >>> sequence.shape, np.array_equal(sequence[-1], h)
+    (TensorShape([3, 1, 8]), True)
 
     Args:
         x: `(time, batch, features)`; it may be of lower precision than all others, which are of one dtype.

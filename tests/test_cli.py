@@ -212,7 +212,7 @@ class TestPrintFigures:
     def test_in_columns(self, capsys):
         cli.print_figures({"examples": 3, "loss": 0.123456, "perplexity": None, "name": "a b"})  # None: there is none
         out = capsys.readouterr().out
-        assert out == "examples 3\nloss     0.1235\nname     a b\n"
+        assert out == "examples  3\nloss      0.1235\nname      a b\n"
 
     def test_none(self, capsys):
         cli.print_figures({})

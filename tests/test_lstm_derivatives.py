@@ -127,7 +127,8 @@ def within_control_flow(layer, x):
         tape.watch(x)
         _, looped = tf.while_loop(lambda number, _: number < 3, step, (0, tf.zeros([], x.dtype)), maximum_iterations=3)
         chosen = tf.switch_case(tf.constant(1), [lambda: tf.zeros([], x.dtype), lambda: called(layer, x)])
-    return tape.gradient(looped + chosen, [x, *variables(layer)])
+        total = looped + chosen
+    return tape.gradient(total, [x, *variables(layer)])
 
 
 def recomputed(layer, x):

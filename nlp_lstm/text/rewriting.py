@@ -45,6 +45,8 @@ class Rules:
     def right_side(self, left_side: bytes) -> bytes | None:
         """What the rule for just this left side writes instead; None where there is no such rule.
 
+        >>> from nlp_lstm.text.subwords import Subwords
+        >>> rules = Subwords.train(["a man and a woman", "a woman walks"], size=300).rules
         >>> rules.right_side("ﬁ".encode())
         b'fi'
         """

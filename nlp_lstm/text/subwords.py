@@ -165,8 +165,9 @@ class Subwords:
         return tf.strings.regex_replace(text, f"(?:{WORD_MARK})+$", "")
 
     def without_blanks(self, text):
-        """Shorter texts that `normalize` makes the same of: their white space and control characters drawn together.
+        r"""Shorter texts that `normalize` makes the same of: their white space and control characters drawn together.
 
+        >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
         >>> subwords.without_blanks(tf.constant(["a \t\u3000 man"])).numpy()
         array([b'a man'], dtype=object)
 

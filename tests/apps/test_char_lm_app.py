@@ -20,6 +20,8 @@ from nlp_lstm.char_lm import inference, writing
 from nlp_lstm.char_lm.inference import CharLm
 from nlp_lstm.char_lm.serving import LONGEST_GENERATION
 from nlp_lstm.char_lm.settings import Settings
+from nlp_lstm.datasets.corpus import load_corpus
+from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 
 TEXT = 'ROMEO:\nThe (cat) sat on the mat. "Why?" said the dog.\n\n"It [was] mine," he said.\nAnd so on.\n' * 25
 
@@ -120,6 +122,7 @@ class TestVerbs:
             "data": str(data),
             **dataclasses.asdict(Settings()),
             **{name[2:].replace("-", "_"): json.loads(value) for name, value in TINY.items()},
+            "data_sha256": fingerprint_of_texts(load_corpus(str(data), ["train", "validation"])),
         }
 
     def test_training_a_finished_run_again_changes_nothing(self, run, data):

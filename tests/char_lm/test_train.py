@@ -429,7 +429,7 @@ class TestLoadRun:
 
     @pytest.mark.parametrize(
         "damage",
-        ["no symbols", "symbols cut", "weights cut", "no weights at all", "other size", "older", "no number", "range"],
+        ["no symbols", "symbols cut", "weights cut", "no weights at all", "other size", "no number", "range"],
     )
     def test_damaged(self, whole, copy_of, damage):
         run = copy_of(whole)
@@ -446,8 +446,6 @@ class TestLoadRun:
                 run.model_weights.write_bytes(b"")
             case "other size":
                 config["units"] = 8
-            case "older":
-                del config["window"]
             case "no number":
                 config["units"] = "seven"
             case "range":
@@ -457,6 +455,13 @@ class TestLoadRun:
             load_run(run)
         assert len(str(caught.value).splitlines()) == 1
         assert str(run.path) in str(caught.value)
+
+    def test_a_run_from_before_a_setting_has_its_default(self, whole, copy_of):
+        run = copy_of(whole)
+        config = run.config()
+        del config["window"]
+        run.config_path.write_text(json.dumps(config))
+        assert load_run(run)[2] == dataclasses.replace(TINY, window=Settings.window)
 
 
 def test_symbols_of_a_run_are_those_of_its_training_text_alone(whole):
