@@ -62,16 +62,22 @@ def call_compiled(function: Callable[..., Any], by_row: Any, weights: Any, *sett
     Args:
         function: and all others as of `call_traced`.
     """
+    if tf.executing_eagerly():  # else a tape, or what counts forward, would see what is compiled
+        return call_traced(_call_compiled, by_row, weights, function, *settings)
+    return _call_compiled(by_row, weights, function, *settings)
+
+
+def _call_compiled(by_row: Any, weights: Any, function: Any, *settings: Hashable) -> Any:
     traced, tensors, fill = _prepared(function, by_row, weights, settings, True)
 
     @tf.custom_gradient
     def compiled(*tensors):
         def gradient(*d_outputs):
             smooth = [tensor for tensor in tensors if tensor.dtype.is_floating]
-            with tf.GradientTape() as tape:
-                tape.watch(smooth)
-                outputs = _leaves(function(*fill(tensors), *settings))
-            found = iter(tape.gradient(outputs, smooth, list(d_outputs), tf.UnconnectedGradients.ZERO))
+            outputs = _leaves(function(*fill(tensors), *settings))
+            # Not by a tape, which records nothing while TensorFlow differentiates forward, and then gives zeros.
+            zero = tf.UnconnectedGradients.ZERO
+            found = iter(tf.gradients(outputs, smooth, list(d_outputs), unconnected_gradients=zero))
             return [next(found) if tensor.dtype.is_floating else None for tensor in tensors]
 
         return _leaves(traced(*tensors)), gradient
