@@ -42,8 +42,7 @@ $(JAX_VENV)/.ready: Makefile
 	touch $@
 
 test-jax: $(JAX_VENV)/.ready
-	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(JAX_VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
-		$(JAX_TESTS)
+	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(JAX_VENV)/bin/python -m pytest -n 2 $(JAX_TESTS)
 
 demo: setup
 	PYTHON=$(abspath $(BIN)/python) sh apps/demo.sh

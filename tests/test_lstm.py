@@ -581,7 +581,10 @@ def test_gates_with_additions_recompose_to_the_output_of_the_layer(go_backwards,
     options = {"zoneout_hidden": 0.3, "zoneout_cell": 0.6, "layer_normalization": True, "go_backwards": go_backwards}
     layer = built(LSTM, p, dtype="float64", return_sequences=True, **options)
     gates = type(layer.gates(p.x))(*map(np.asarray, layer.gates(p.x, p.state)))
-    assert np.array_equal(gates.hidden, layer(p.x, initial_state=p.state))
+    shown = np.asarray(layer(p.x, initial_state=p.state))
+    assert_near(gates.hidden, shown, 1e-12)
+    if keras.config.backend() == "tensorflow":  # JAX compiles the two loops each in its own way
+        assert np.array_equal(gates.hidden, shown)
     previous_h, previous_c = (
         np.concatenate([first[:, None], states[:, :-1]], axis=1)
         for first, states in ((p.hidden, gates.hidden), (p.cell, gates.cell))
