@@ -6,7 +6,7 @@ backend, or with other activations, it walks step by step. Tests hold all of the
 """
 
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 from keras import ops
@@ -27,7 +27,17 @@ class Gates(NamedTuple):
     hidden: Any
 
 
-def lstm_step(x, h, c, W, U, b=None, activation=ops.tanh, recurrent_activation=ops.sigmoid, gains=None):
+def lstm_step(
+    x: Any,
+    h: Any,
+    c: Any,
+    W: Any,
+    U: Any,
+    b: Any = None,
+    activation: Any = ops.tanh,
+    recurrent_activation: Any = ops.sigmoid,
+    gains: Any = None,
+) -> Gates:
     r"""Take one step of a long short-term memory network.
 
     >>> x, W, U, b = np.ones((1, 3)), np.ones((3, 8)), np.ones((2, 8)), np.zeros(8)
@@ -147,31 +157,31 @@ class LSTMCell(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        unit_forget_bias=True,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
         *,
-        recurrent_kernel_dropout=0.0,
-        zoneout_hidden=0.0,
-        zoneout_cell=0.0,
-        layer_normalization=False,
-        implementation=2,
-        **kwargs,
-    ):
+        recurrent_kernel_dropout: float = 0.0,
+        zoneout_hidden: float = 0.0,
+        zoneout_cell: float = 0.0,
+        layer_normalization: bool = False,
+        implementation: int = 2,
+        **kwargs: Any,
+    ) -> None:
         units = _whole_units(units)
         rates = {
             "dropout": dropout,
@@ -204,13 +214,13 @@ class LSTMCell(keras.layers.Layer):
         self.zoneout_hidden = zoneout_hidden
         self.zoneout_cell = zoneout_cell
         self.layer_normalization = layer_normalization
-        self.gains = None
+        self.gains: Gains | None = None
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.state_size = [self.units, self.units]
         self.output_size = self.units
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.kernel = self.add_weight(
             shape=(input_shape[-1], 4 * self.units),
             name="kernel",
@@ -242,7 +252,7 @@ class LSTMCell(keras.layers.Layer):
                 self.add_weight(shape=(self.units,), name="cell_shift", initializer="zeros"),
             )
 
-    def _initial_bias(self, shape, dtype=None):
+    def _initial_bias(self, shape: Any, dtype: Any = None) -> Any:
         """Start the forget gate open, b_f = 1 (Jozefowicz, Zaremba and Sutskever 2015), the rest as asked for."""
         return ops.concatenate(
             [
@@ -252,18 +262,18 @@ class LSTMCell(keras.layers.Layer):
             ]
         )
 
-    def draw_dropout_mask(self, batch_size, width, rate):
+    def draw_dropout_mask(self, batch_size: Any, width: Any, rate: float) -> Any:
         """A `(batch_size, width)` mask of zeros and `1 / (1 - rate)`, from the cell's one seed generator."""
         ones = ops.ones((batch_size, width), dtype=self.compute_dtype)
         return keras.random.dropout(ones, rate, seed=self.seed_generator)
 
-    def draw_recurrent_kernel_mask(self):
+    def draw_recurrent_kernel_mask(self) -> Any:
         """A mask of zeros and `1 / (1 - rate)` for the recurrent kernel, or None if nothing of it is dropped."""
         if not self.recurrent_kernel_dropout:
             return None
         return self.draw_dropout_mask(self.units, 4 * self.units, self.recurrent_kernel_dropout)
 
-    def kept_shares(self, shape, training):
+    def kept_shares(self, shape: Any, training: bool) -> Any:
         """What zoneout keeps of the hidden and of the cell state: drawn in this shape, a number, or None for none."""
         rates = (self.zoneout_hidden, self.zoneout_cell)
         if not any(rates):
@@ -274,7 +284,7 @@ class LSTMCell(keras.layers.Layer):
             ops.cast(keras.random.uniform(shape, seed=self.seed_generator) < rate, self.compute_dtype) for rate in rates
         )
 
-    def call(self, inputs, states, training=False):
+    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
         h, c = states
         if training and self.dropout:
             inputs = inputs * self.draw_dropout_mask(ops.shape(inputs)[0], inputs.shape[-1], self.dropout)
@@ -286,18 +296,18 @@ class LSTMCell(keras.layers.Layer):
         gates = self.zone_out(gates, h, c, self.kept_shares(ops.shape(h), training))
         return gates.hidden, [gates.hidden, gates.cell]
 
-    def step(self, inputs, hidden, cell, recurrent_kernel_mask=None):
+    def step(self, inputs: Any, hidden: Any, cell: Any, recurrent_kernel_mask: Any = None) -> Gates:
         """`lstm_step` with this cell's weights and activations and no dropout: `Gates`, each `(batch, units)`."""
         W, U, b = self.cast_weights(recurrent_kernel_mask)
         return lstm_step(inputs, hidden, cell, W, U, b, self.activation, self.recurrent_activation, self.cast_gains())
 
-    def zone_out(self, gates, hidden, cell, kept):
+    def zone_out(self, gates: Any, hidden: Any, cell: Any, kept: Any) -> Gates:
         """The same `Gates` with the shares `kept` of the state before the step in `hidden` and `cell`."""
         if kept is None:
             return gates
         return gates._replace(hidden=zoneout(hidden, gates.hidden, kept[0]), cell=zoneout(cell, gates.cell, kept[1]))
 
-    def cast_weights(self, recurrent_kernel_mask=None, dtype=None):
+    def cast_weights(self, recurrent_kernel_mask: Any = None, dtype: Any = None) -> tuple[Any, Any, Any]:
         """Kernel, recurrent kernel and bias (or None) in a dtype, by default the one that the cell computes in."""
         dtype = dtype or self.compute_dtype
         U = ops.cast(self.recurrent_kernel, dtype)
@@ -305,16 +315,16 @@ class LSTMCell(keras.layers.Layer):
             U = U * ops.cast(recurrent_kernel_mask, dtype)
         return ops.cast(self.kernel, dtype), U, None if self.bias is None else ops.cast(self.bias, dtype)
 
-    def cast_gains(self, dtype=None):
+    def cast_gains(self, dtype: Any = None) -> Gains | None:
         """The weights of layer normalisation in a dtype, or None without it."""
         if self.gains is None:
             return None
         return Gains(*(ops.cast(gain, dtype or self.compute_dtype) for gain in self.gains))
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size: Any = None) -> list[Any]:
         return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in self.state_size]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         # What Keras's cell does not know stands here only where it says something, so that Keras can read the rest.
         beyond_keras = {
             "recurrent_kernel_dropout": (self.recurrent_kernel_dropout, 0.0),
@@ -402,39 +412,39 @@ class LSTM(keras.layers.RNN):
 
     def __init__(
         self,
-        units,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        unit_forget_bias=True,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        use_cudnn="auto",
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        use_cudnn: Any = "auto",
         *,
-        recurrent_kernel_dropout=0.0,
-        zoneout_hidden=0.0,
-        zoneout_cell=0.0,
-        layer_normalization=False,
-        implementation=2,
-        jit_compile="auto",
-        **kwargs,
-    ):
+        recurrent_kernel_dropout: float = 0.0,
+        zoneout_hidden: float = 0.0,
+        zoneout_cell: float = 0.0,
+        layer_normalization: bool = False,
+        implementation: int = 2,
+        jit_compile: Literal["auto"] | bool = "auto",
+        **kwargs: Any,
+    ) -> None:
         if use_cudnn not in ("auto", False):
             raise ValueError(f"use_cudnn must be 'auto' or False (this layer never uses cuDNN), got {use_cudnn!r}")
         if jit_compile not in ("auto", True, False):
@@ -524,7 +534,14 @@ class LSTM(keras.layers.RNN):
             return Gates(*(keras.KerasTensor(shape, dtype=self.compute_dtype) for _ in Gates._fields))
         return super().compute_output_spec(sequences, initial_state=initial_state, mask=mask, training=training)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False, return_gates=False):
+    def call(
+        self,
+        sequences: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool = False,
+        return_gates: bool = False,
+    ) -> Any:
         refuse_features(sequences.shape, self._features_built_for())
         mask = mask_of_steps(mask, sequences)
         initial_state = pair_of_states(initial_state, sequences, self.units, self.compute_dtype)
@@ -535,7 +552,7 @@ class LSTM(keras.layers.RNN):
     def _features_built_for(self) -> int | None:
         return self.cell.kernel.shape[0] if self.cell.built else None
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         """Run the recurrence; `call` has prepared the mask and the state, and puts the answer in shape."""
         sequences = ops.cast(sequences, self.compute_dtype)
         batch, steps = ops.shape(sequences)[0], ops.shape(sequences)[1]
@@ -557,10 +574,10 @@ class LSTM(keras.layers.RNN):
             last_output = ops.where(shown[:, -1:], last_output, ops.zeros_like(last_output))
         return last_output, outputs, [h, c]
 
-    def _in_walking_order(self, sequences):
+    def _in_walking_order(self, sequences: Any) -> Any:
         return ops.flip(sequences, axis=1) if self.go_backwards else sequences
 
-    def _fast_path_applies(self):
+    def _fast_path_applies(self) -> bool:
         return (
             keras.config.backend() == "tensorflow"
             and not self.unroll
@@ -568,7 +585,7 @@ class LSTM(keras.layers.RNN):
             and self.cell.recurrent_activation is keras.activations.sigmoid
         )
 
-    def _hidden_sequence(self, sequences, initial_state, mask, drawn, training):
+    def _hidden_sequence(self, sequences: Any, initial_state: Any, mask: Any, drawn: Any, training: bool) -> Any:
         """The hidden states `(B, T, U)` and the last hidden and cell state, by the fast path or step by step."""
         if not self._fast_path_applies():
             outputs, h, c = self._walk(sequences, initial_state, mask, drawn, gates_too=False)
@@ -580,7 +597,7 @@ class LSTM(keras.layers.RNN):
         outputs, h, c = (ops.cast(state, self.compute_dtype) for state in (outputs, h, c))
         return ops.transpose(outputs, (1, 0, 2)), h, c
 
-    def _time_major(self, sequences, initial_state, mask, drawn):
+    def _time_major(self, sequences: Any, initial_state: Any, mask: Any, drawn: Any) -> dict[str, Any]:
         """What the fast path takes: time first, and in float32 what half precision would harm."""
         dtype = self.compute_dtype if self.compute_dtype == "float64" else "float32"
         if mask is not None:
@@ -606,12 +623,12 @@ class LSTM(keras.layers.RNN):
             "gains": self.cell.cast_gains(dtype),
         }
 
-    def _walk(self, sequences, initial_state, mask, drawn, gates_too):
+    def _walk(self, sequences: Any, initial_state: Any, mask: Any, drawn: Any, gates_too: bool) -> Any:
         how = {"go_backwards": self.go_backwards, "unroll": self.unroll}
         # The dtype too, else the loop casts a float64 sequence to the global policy's float32.
         return walk(self.cell, sequences, initial_state, mask, drawn, gates_too, dtype=self.dtype_policy, **how)
 
-    def _with_initial_state_before_first_step(self, states, initial, mask):
+    def _with_initial_state_before_first_step(self, states: Any, initial: Any, mask: Any) -> Any:
         """Put the initial state where Keras's loop, before a row's first step that is not masked, gives zeros."""
         if mask is None:
             return states
@@ -689,7 +706,7 @@ class LSTM(keras.layers.RNN):
                 h = ops.where(taken, h, ops.zeros_like(h))
         return Gates(i, f, c_tilde, o, c, h)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["cell"]  # its settings are this layer's arguments
         cell_config = self.cell.get_config()
@@ -704,5 +721,5 @@ class LSTM(keras.layers.RNN):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Any) -> "LSTM":
         return cls(**config)

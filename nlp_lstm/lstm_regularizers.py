@@ -18,7 +18,7 @@ EPSILON = 1e-5
 """Added to the variance in layer normalisation."""
 
 
-def normalize(v, gain):
+def normalize(v: Any, gain: Any) -> Any:
     r"""Layer normalisation :math:`\gamma \odot (v - \mu) / \sqrt{\sigma^2 + \epsilon}` over the last axis.
 
     >>> np.asarray(normalize(ops.array([[1.0, 3.0]]), gain=ops.array([1.0, 2.0]))).round(3)
@@ -29,7 +29,7 @@ def normalize(v, gain):
     return gain * (v - mean) * ops.rsqrt(variance + EPSILON)
 
 
-def zoneout(previous, new, kept):
+def zoneout(previous: Any, new: Any, kept: Any) -> Any:
     r"""A state of which a share stays what it was (Krueger et al. 2017): :math:`k \odot s_{t-1} + (1 - k) \odot s_t`.
 
     >>> zoneout(previous=2.0, new=4.0, kept=0.25)

@@ -21,7 +21,7 @@ class _WalkingCell(keras.layers.Layer):
     Where zoneout was drawn for each step, both draws come behind the input's features.
     """
 
-    def __init__(self, cell, drawn, gates_too):
+    def __init__(self, cell: Any, drawn: Any, gates_too: bool) -> None:
         super().__init__(dtype=cell.dtype_policy)
         self.wrapped = cell
         self.drawn = drawn
@@ -31,7 +31,7 @@ class _WalkingCell(keras.layers.Layer):
         self.state_size = [self.output_size, *cell.state_size] if gates_too else cell.state_size
         self.built = True
 
-    def call(self, inputs, states):
+    def call(self, inputs: Any, states: Any) -> Any:
         h, c = states[-2:]
         kept, units = self.drawn.kept, self.wrapped.units
         if kept is not None and len(kept[0].shape):
@@ -45,7 +45,18 @@ class _WalkingCell(keras.layers.Layer):
         return output, [output, gates.hidden, gates.cell]
 
 
-def walk(cell, sequences, initial_state, mask, drawn, gates_too, *, go_backwards=False, unroll=False, dtype=None):
+def walk(
+    cell: Any,
+    sequences: Any,
+    initial_state: Any,
+    mask: Any,
+    drawn: Any,
+    gates_too: bool,
+    *,
+    go_backwards: bool = False,
+    unroll: bool = False,
+    dtype: Any = None,
+) -> Any:
     """Run a cell over a sequence, one step after the other.
 
     >>> from nlp_lstm.lstm import LSTMCell

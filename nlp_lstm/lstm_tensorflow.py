@@ -39,18 +39,18 @@ class Trace(NamedTuple):
     cell: tf.Tensor  # (T + 1, B, U), the initial state first
 
 
-def _per_gate(i, f, c, o, units, dtype):
+def _per_gate(i: Any, f: Any, c: Any, o: Any, units: int, dtype: Any) -> Any:
     return tf.repeat(tf.constant([i, f, c, o], dtype), units)  # (4U,)
 
 
-def _activate(z):
+def _activate(z: Any) -> Any:
     """The activations of `z` `(B, 4U)`: all gates side by side, and one by one."""
     z_i, z_f, z_c, z_o = tf.split(z, 4, axis=-1)  # each (B, U)
     gates = (tf.sigmoid(z_i), tf.sigmoid(z_f), tf.tanh(z_c), tf.sigmoid(z_o))
     return tf.concat(gates, axis=-1), gates
 
 
-def _activate_all_at_once(z):
+def _activate_all_at_once(z: Any) -> Any:
     """The same as one run over all gates, by σ(z) = (tanh(z / 2) + 1) / 2.
 
     XLA makes a single vector loop of it. Its logistic needs an exponential and a division where its tanh is a short
@@ -61,24 +61,26 @@ def _activate_all_at_once(z):
     return gates, tf.split(gates, 4, axis=-1)
 
 
-def _project(x, W):
+def _project(x: Any, W: Any) -> Any:
     """The input product of all steps without the bias, `(T, B, 4U)`, in the dtype of the input."""
     # A product of two matrices: a batched one would have a batched gradient, D * 4U numbers for every step.
     projected = tf.matmul(tf.reshape(x, [-1, W.shape[0]]), tf.cast(W, x.dtype))
     return tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], W.shape[1]])
 
 
-def _add_bias(projected, b, dtype):
+def _add_bias(projected: Any, b: Any, dtype: Any) -> Any:
     projected = tf.cast(projected, dtype)
     return projected if b is None else projected + b
 
 
-def _at(kept, t):
+def _at(kept: Any, t: Any) -> Any:
     """The share of the state that zoneout keeps at a step: drawn for each in training, else the same for all."""
     return kept[t] if kept.shape.rank else kept
 
 
-def advance(from_input, from_hidden, h, c, zoneout=None, gains=None, activate=_activate):
+def advance(
+    from_input: Any, from_hidden: Any, h: Any, c: Any, zoneout: Any = None, gains: Any = None, activate: Any = _activate
+) -> tuple[Any, Any, Any]:
     """One step of the recurrence from the products it is made of.
 
     Args:
@@ -104,7 +106,17 @@ def advance(from_input, from_hidden, h, c, zoneout=None, gains=None, activate=_a
     return gates, new_h, new_c
 
 
-def _step(projected, h, c, U, mask, recurrent_dropout_mask, zoneout, gains, activate):
+def _step(
+    projected: Any,
+    h: Any,
+    c: Any,
+    U: Any,
+    mask: Any,
+    recurrent_dropout_mask: Any,
+    zoneout: Any,
+    gains: Any,
+    activate: Any,
+) -> Any:
     dropped = h if recurrent_dropout_mask is None else h * recurrent_dropout_mask
     gates, new_h, new_c = advance(projected, tf.matmul(dropped, U), h, c, zoneout, gains, activate)
     if mask is not None:
@@ -133,7 +145,7 @@ class Weights(NamedTuple):
     gains: Any = None  # without that of the kernel, which the input product has gone through already
 
 
-def _forward(by_row, weights, all_at_once=False):
+def _forward(by_row: Any, weights: Any, all_at_once: bool = False) -> Any:
     """The recurrence with all that the gradient needs: a `Trace`, and the last hidden and cell state.
 
     Beside the `ByRow` stands the number of steps to take, where that is less than there is room for, or None.
@@ -145,11 +157,11 @@ def _forward(by_row, weights, all_at_once=False):
     steps = room if steps is None else steps
     activate = _activate_all_at_once if all_at_once else _activate
 
-    def states_after(initial):
+    def states_after(initial: Any) -> Any:
         states = tf.TensorArray(initial.dtype, size=room + 1, element_shape=[projected.shape[1], units])
         return states.write(0, initial)
 
-    def body(t, h, c, all_gates, all_hidden, all_cells):
+    def body(t: Any, h: Any, c: Any, all_gates: Any, all_hidden: Any, all_cells: Any) -> Any:
         mask_now = None if mask is None else mask[t]
         zoneout_now = None if zoneout is None else [_at(kept, t) for kept in zoneout]
         gates, h, c = _step(all_gates.read(t), h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, activate)
@@ -182,8 +194,16 @@ def _forward(by_row, weights, all_at_once=False):
 
 
 def hidden_sequence(
-    projected, initial_hidden, initial_cell, U, b=None, mask=None, recurrent_dropout_mask=None, zoneout=None, gains=None
-):
+    projected: Any,
+    initial_hidden: Any,
+    initial_cell: Any,
+    U: Any,
+    b: Any = None,
+    mask: Any = None,
+    recurrent_dropout_mask: Any = None,
+    zoneout: Any = None,
+    gains: Any = None,
+) -> Any:
     """The recurrence over input products that are there already, for inference: it keeps nothing for a gradient.
 
     >>> table = tf.random.normal((65, 4 * 8))  # E W + b, a row for each id
@@ -202,7 +222,7 @@ def hidden_sequence(
     projected = _add_bias(projected, b, U.dtype)
     steps = tf.shape(projected)[0]
 
-    def body(t, h, c, all_hidden):
+    def body(t: Any, h: Any, c: Any, all_hidden: Any) -> Any:
         mask_now = None if mask is None else mask[t]
         zoneout_now = None if zoneout is None else [_at(kept, t) for kept in zoneout]
         _, h, c = _step(projected[t], h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, _activate)
@@ -233,20 +253,20 @@ class Normalized(NamedTuple):
     cell_scale: tf.Tensor  # (T, B, 1), its inverse
 
 
-def _standardize(v):
+def _standardize(v: Any) -> Any:
     mean, variance = tf.nn.moments(v, axes=[-1], keepdims=True)
     scale = tf.math.rsqrt(variance + EPSILON)
     return (v - mean) * scale, scale
 
 
-def _through_standardizing(d_standardized, standardized, scale):
+def _through_standardizing(d_standardized: Any, standardized: Any, scale: Any) -> Any:
     """The gradient of what was standardised, from that of the result."""
     mean = tf.reduce_mean(d_standardized, axis=-1, keepdims=True)
     along = tf.reduce_mean(d_standardized * standardized, axis=-1, keepdims=True)
     return scale * (d_standardized - mean - standardized * along)
 
 
-def _backward(by_row, weights):
+def _backward(by_row: Any, weights: Any) -> Any:
     r"""Carry :math:`\partial h` and :math:`\partial c` back through time and keep every step's :math:`\partial z`.
 
     With layer normalisation the gradient of the cell state as it is shown is kept, too.
@@ -261,7 +281,7 @@ def _backward(by_row, weights):
     is_candidate = _per_gate(0.0, 0.0, 1.0, 0.0, U.shape[0], gates.dtype)
     U_transposed = tf.transpose(U)  # laid out once rather than at each step
 
-    def body(t, d_h, d_c, all_d_z, all_d_shown):
+    def body(t: Any, d_h: Any, d_c: Any, all_d_z: Any, all_d_shown: Any) -> Any:
         i, f, c_tilde, o = tf.split(gates[t], 4, axis=-1)
         d_h = d_h + d_sequence[t]
         all_d_h, all_d_c, c = d_h, d_c, cells[t + 1]
@@ -318,17 +338,17 @@ def _backward(by_row, weights):
 
 
 def trace_sequence(
-    x,
-    initial_hidden,
-    initial_cell,
-    W,
-    U,
-    b=None,
-    mask=None,
-    recurrent_dropout_mask=None,
-    zoneout=None,
-    gains=None,
-):
+    x: Any,
+    initial_hidden: Any,
+    initial_cell: Any,
+    W: Any,
+    U: Any,
+    b: Any = None,
+    mask: Any = None,
+    recurrent_dropout_mask: Any = None,
+    zoneout: Any = None,
+    gains: Any = None,
+) -> Trace:
     """Run the recurrence and return every gate and state, a `Trace`; arguments as of `lstm_sequence`.
 
     Without a `W`, `x` is the input product, normalised where there are `gains`.
@@ -344,19 +364,19 @@ JitCompile = Literal["auto"] | bool
 
 
 def lstm_sequence(
-    x,
-    initial_hidden,
-    initial_cell,
-    W,
-    U,
-    b=None,
-    mask=None,
-    recurrent_dropout_mask=None,
-    zoneout=None,
-    gains=None,
-    training=False,
+    x: Any,
+    initial_hidden: Any,
+    initial_cell: Any,
+    W: Any,
+    U: Any,
+    b: Any = None,
+    mask: Any = None,
+    recurrent_dropout_mask: Any = None,
+    zoneout: Any = None,
+    gains: Any = None,
+    training: bool = False,
     jit_compile: JitCompile = "auto",
-):
+) -> Any:
     """Run an LSTM over a whole sequence; the letters are those of `nlp_lstm.lstm.lstm_step`.
 
     >>> x, W, U = tf.random.normal((3, 1, 5)), tf.random.normal((5, 4 * 8)), tf.eye(8, 4 * 8)
@@ -399,28 +419,29 @@ def lstm_sequence(
     return results
 
 
-def _plain_sequence(by_row, weights):
+def _plain_sequence(by_row: Any, weights: Any) -> Any:
     """The recurrence in operations that TensorFlow differentiates by itself: what all others must equal."""
-    x, initial_hidden, initial_cell, *constants = by_row
+    x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout = by_row
     projected = x if weights.W is None else _project(x, weights.W)
     return hidden_sequence(
-        projected, initial_hidden, initial_cell, weights.U, weights.b, *constants, gains=weights.gains
+        *(projected, initial_hidden, initial_cell, weights.U, weights.b),
+        *(mask, recurrent_dropout_mask, zoneout, weights.gains),
     )
 
 
-def _trained_sequence(by_row, weights, jit_compile):
+def _trained_sequence(by_row: Any, weights: Any, jit_compile: JitCompile) -> Any:
     """The recurrence with the hand-written gradient."""
     constants = by_row[3:]
     given = (by_row[:3], weights)
     tensors = [leaf for leaf in tf.nest.flatten(given) if leaf is not None]
 
-    def filled(tensors):
+    def filled(tensors: Any) -> Any:
         left = iter(tensors)
         rows, weights = tf.nest.map_structure(lambda leaf: None if leaf is None else next(left), given)
         return ByRow(*rows, *constants), weights
 
     @tf.custom_gradient
-    def recurrence(*tensors):
+    def recurrence(*tensors: Any) -> Any:
         by_row, weights = filled(tensors)
         steps, room = None, None
         if jit_compile == "auto" and by_row.x.shape[0] is None:
@@ -432,8 +453,8 @@ def _trained_sequence(by_row, weights, jit_compile):
             walked, walked_weights = walked._replace(x=_project(walked.x, weights.W)), weights._replace(W=None)
         trace, h, c = _loop(_forward, (walked, steps), walked_weights, jit_compile)
 
-        def gradient(*d_results):
-            found = _gradient(by_row, weights, trace, steps, room, *d_results, jit_compile)
+        def gradient(*d_results: Any) -> Any:
+            found = _gradient(by_row, weights, trace, steps, room, d_results, jit_compile)
             return [d for d in found if d is not None]
 
         return (trace.hidden[1:] if steps is None else trace.hidden[1 : steps + 1], h, c), gradient
@@ -441,7 +462,7 @@ def _trained_sequence(by_row, weights, jit_compile):
     return recurrence(*tensors)
 
 
-def _loop(function, by_row, weights, jit_compile):
+def _loop(function: Any, by_row: Any, weights: Any, jit_compile: JitCompile) -> Any:
     if not jit_compile:
         return function(by_row, weights)
     settings = (True,) if function is _forward else ()
@@ -452,18 +473,18 @@ def _loop(function, by_row, weights, jit_compile):
 _ROOMS = sorted({*(2**power for power in range(3, 31)), *(3 * 2**power for power in range(2, 29))})
 
 
-def _room_for(steps):
+def _room_for(steps: Any) -> Any:
     """The least of `_ROOMS` that holds so many steps."""
     rooms = tf.constant(_ROOMS, tf.int32)
     return tf.reduce_min(tf.where(rooms >= steps, rooms, rooms[-1]))
 
 
-def _with_room(by_row, room):
+def _with_room(by_row: Any, room: Any) -> Any:
     """Zeros behind what has a time, up to `room` steps; None for no more than there are."""
     if room is None:
         return by_row
 
-    def longer(sequence):
+    def longer(sequence: Any) -> Any:
         if sequence is None or sequence.shape.rank != 3:
             return sequence
         return tf.pad(sequence, [[0, room - tf.shape(sequence)[0]], [0, 0], [0, 0]])
@@ -473,16 +494,19 @@ def _with_room(by_row, room):
     )
 
 
-def _gradient(by_row, weights, trace, steps, room, d_sequence, d_last_hidden, d_last_cell, jit_compile):
+def _gradient(
+    by_row: Any, weights: Any, trace: Any, steps: Any, room: Any, d_results: Any, jit_compile: JitCompile
+) -> Any:
     """The gradient by `x`, both initial states, and each of the weights, None where there is none."""
     x, _, _, mask, recurrent_dropout_mask, zoneout = _with_room(by_row, room)._replace(x=by_row.x)
     W, U, b, gains = weights
+    d_sequence, d_last_hidden, d_last_cell = d_results
     if steps is not None:
         d_sequence = tf.pad(d_sequence, [[0, room - steps], [0, 0], [0, 0]])
     previous_hidden = trace.hidden[:-1]  # (T, B, U)
     if recurrent_dropout_mask is not None:
         previous_hidden = previous_hidden * recurrent_dropout_mask
-    normalized = None
+    normalized: Any = None
     if gains is not None:
         product = tf.matmul(tf.reshape(previous_hidden, [-1, U.shape[0]]), U)  # (TB, 4U)
         product = tf.reshape(product, tf.shape(trace.gates))

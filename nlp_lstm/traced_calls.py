@@ -71,8 +71,8 @@ def _call_compiled(by_row: Any, weights: Any, function: Any, *settings: Hashable
     traced, tensors, fill = _prepared(function, by_row, weights, settings, True)
 
     @tf.custom_gradient
-    def compiled(*tensors):
-        def gradient(*d_outputs):
+    def compiled(*tensors: Any) -> Any:
+        def gradient(*d_outputs: Any) -> Any:
             smooth = [tensor for tensor in tensors if tensor.dtype.is_floating]
             outputs = _leaves(function(*fill(tensors), *settings))
             # Not by a tape, which records nothing while TensorFlow differentiates forward, and then gives zeros.
@@ -120,7 +120,7 @@ def _of_any_length(spec: Any) -> Any:
 class _Layout:
     """Where tensors stand in nested arguments, and where None: something to look a trace up by."""
 
-    def __init__(self, nested: Any):
+    def __init__(self, nested: Any) -> None:
         self.nested = nested
         self.key = repr(nested)  # names of named tuples and all
 
