@@ -221,11 +221,13 @@ def hidden_sequence(
     """
     projected = _add_bias(projected, b, U.dtype)
     steps = tf.shape(projected)[0]
+    # Not sliced at each step: the gradient of a slice is as long as all steps.
+    by_step = tf.TensorArray(projected.dtype, size=steps, element_shape=projected.shape[1:]).unstack(projected)
 
     def body(t: Any, h: Any, c: Any, all_hidden: Any) -> Any:
         mask_now = None if mask is None else mask[t]
         zoneout_now = None if zoneout is None else [_at(kept, t) for kept in zoneout]
-        _, h, c = _step(projected[t], h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, _activate)
+        _, h, c = _step(by_step.read(t), h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, _activate)
         return t + 1, h, c, all_hidden.write(t, h)
 
     _, h, c, all_hidden = tf.while_loop(
@@ -399,9 +401,9 @@ def lstm_sequence(
         gains: optional `nlp_lstm.lstm_regularizers.Gains`, for layer normalisation.
         training: take the hand-written gradient, which keeps what it needs on the way there. Without it the loop is
             TensorFlow's to differentiate, and fit for export.
-        jit_compile: in training, whether XLA compiles the loops. "auto" makes room for a few lengths where the length
-            is not known when the graph is built, so that many lengths share what was compiled; True compiles for each
-            length as it comes, best where there are few; False does not compile.
+        jit_compile: in training, whether XLA compiles the loops, which takes about as long as ten steps of training.
+            "auto" does so where the length is known when the graph is built. True always does, and where the length is
+            not known makes room for the next of a few lengths, so that many share what was compiled. False never does.
 
     Returns:
         The hidden states `(time, batch, units)`, the last hidden and the last cell state `(batch, units)`, in the
@@ -444,17 +446,19 @@ def _trained_sequence(by_row: Any, weights: Any, jit_compile: JitCompile) -> Any
     def recurrence(*tensors: Any) -> Any:
         by_row, weights = filled(tensors)
         steps, room = None, None
-        if jit_compile == "auto" and by_row.x.shape[0] is None:
+        length_is_known = by_row.x.shape[0] is not None
+        compiled = length_is_known if jit_compile == "auto" else bool(jit_compile)
+        if compiled and not length_is_known:
             steps = tf.shape(by_row.x)[0]
             room = _room_for(steps)
         walked, walked_weights = _with_room(by_row, room), weights
         if weights.W is not None and by_row.x.dtype != weights.U.dtype:
             # Else inside, since XLA then writes the gates over the product, which it may not do to what comes to it.
             walked, walked_weights = walked._replace(x=_project(walked.x, weights.W)), weights._replace(W=None)
-        trace, h, c = _loop(_forward, (walked, steps), walked_weights, jit_compile)
+        trace, h, c = _loop(_forward, (walked, steps), walked_weights, compiled)
 
         def gradient(*d_results: Any) -> Any:
-            found = _gradient(by_row, weights, trace, steps, room, d_results, jit_compile)
+            found = _gradient(by_row, weights, trace, steps, room, d_results, compiled)
             return [d for d in found if d is not None]
 
         return (trace.hidden[1:] if steps is None else trace.hidden[1 : steps + 1], h, c), gradient
@@ -462,15 +466,16 @@ def _trained_sequence(by_row: Any, weights: Any, jit_compile: JitCompile) -> Any
     return recurrence(*tensors)
 
 
-def _loop(function: Any, by_row: Any, weights: Any, jit_compile: JitCompile) -> Any:
-    if not jit_compile:
+def _loop(function: Any, by_row: Any, weights: Any, compiled: bool) -> Any:
+    if not compiled:
         return function(by_row, weights)
     settings = (True,) if function is _forward else ()
     return call_compiled(function, by_row, weights, *settings)
 
 
-# Few, since XLA compiles the loops for each; a loop takes no more steps than there are, so room costs but zeros.
-_ROOMS = sorted({*(2**power for power in range(3, 31)), *(3 * 2**power for power in range(2, 29))})
+# Few, since XLA compiles the loops for each, and near one another, since room costs zeros and a longer input product;
+# the loops take no more steps than there are.
+_ROOMS = [*range(1, 8), *(quarters << power for power in range(1, 28) for quarters in (4, 5, 6, 7))]
 
 
 def _room_for(steps: Any) -> Any:
@@ -494,9 +499,7 @@ def _with_room(by_row: Any, room: Any) -> Any:
     )
 
 
-def _gradient(
-    by_row: Any, weights: Any, trace: Any, steps: Any, room: Any, d_results: Any, jit_compile: JitCompile
-) -> Any:
+def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, room: Any, d_results: Any, compiled: bool) -> Any:
     """The gradient by `x`, both initial states, and each of the weights, None where there is none."""
     x, _, _, mask, recurrent_dropout_mask, zoneout = _with_room(by_row, room)._replace(x=by_row.x)
     W, U, b, gains = weights
@@ -521,7 +524,7 @@ def _gradient(
             *(mask, recurrent_dropout_mask, zoneout, normalized, steps),
         ),
         (U, gains),
-        jit_compile,
+        compiled,
     )
     if gains is not None:
         d_product = _through_standardizing(d_z * gains.recurrent, normalized.recurrent, normalized.recurrent_scale)

@@ -19,7 +19,8 @@ FORMS = ["none", "any"]
 
 
 def built(problem, layer_class=LSTM, **options):
-    layer = layer_class(problem.hidden.shape[1], **options)
+    """A layer whose loops are compiled in training, known length or not."""
+    layer = layer_class(problem.hidden.shape[1], **{"jit_compile": True, **options})
     layer.build(problem.x.shape)
     gains = draw_gains(units=problem.hidden.shape[1])
     weights = [*(problem.weights if layer.cell.use_bias else problem.weights[:2]), *gains]
@@ -130,7 +131,7 @@ def test_gradients_equal_differences_of_the_oracle(form, recurrent_dropout, trai
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         time_major_mask = None if mask is None else tf.constant(mask.T[..., None])
-        results = lstm_tensorflow.lstm_sequence(*inputs, time_major_mask, dropped, training=training)
+        results = lstm_tensorflow.lstm_sequence(*inputs, time_major_mask, dropped, training=training, jit_compile=True)
         scalar = along(results, [by_time[1], *towards[1:]])
     d_x, *others = tape.gradient(scalar, inputs)
     expected = differences_of_oracle(p, towards, mask=mask, recurrent_dropout=dropped)
@@ -152,7 +153,12 @@ def test_gradients_with_zoneout_equal_differences_of_the_oracle(form, zoneout, t
         tape.watch(inputs)
         time_major_mask = None if mask is None else tf.constant(mask.T[..., None])
         results = lstm_tensorflow.lstm_sequence(
-            *inputs, time_major_mask, dropped, zoneout=[by_time(share) for share in kept], training=training
+            *inputs,
+            time_major_mask,
+            dropped,
+            zoneout=[by_time(share) for share in kept],
+            training=training,
+            jit_compile=True,
         )
         scalar = along(results, [tf.transpose(towards[0], (1, 0, 2)), *towards[1:]])
     d_x, *others = tape.gradient(scalar, inputs)

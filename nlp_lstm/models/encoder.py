@@ -66,7 +66,7 @@ class BidirectionalEncoder(keras.layers.Layer):
             return LSTM(
                 units,
                 return_sequences=True,
-                jit_compile=True,  # batches come in few lengths
+                jit_compile=True,  # batches come in few lengths, which the graph does not know
                 dropout=dropout,
                 recurrent_dropout=recurrent_dropout,
                 kernel_initializer=keras.initializers.GlorotUniform(seed_of_part(seed, number)),

@@ -84,7 +84,7 @@ class LanguageModel(keras.Model):
             LSTM(
                 units,
                 return_sequences=True,
-                jit_compile=True,  # batches come in few lengths
+                jit_compile=True,  # batches come in few lengths, which the graph does not know
                 return_state=True,
                 dropout=hidden_dropout if number else input_dropout,
                 recurrent_dropout=recurrent_dropout,

@@ -233,7 +233,7 @@ class Translator(keras.Model):
                 LSTM(
                     encoder_units,
                     return_sequences=True,
-                    jit_compile=True,  # batches come in few lengths
+                    jit_compile=True,  # batches come in few lengths, which the graph does not know
                     return_state=True,
                     go_backwards=backwards,
                     recurrent_kernel_dropout=recurrent_kernel_dropout,
