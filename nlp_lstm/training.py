@@ -64,7 +64,7 @@ def reseed(model: keras.Model, epoch: int) -> None:
 
 
 class _NanGuard(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         _refuse_nan((logs or {}).get("loss", 0.0), "loss", f"batch {batch + 1}")
 
 
@@ -83,20 +83,20 @@ class _Progress(keras.callbacks.ProgbarLogger):
         super().__init__()
         self.stage = stage
 
-    def set_params(self, params):
+    def set_params(self, params: dict[str, Any] | None) -> None:
         verbose = 1 if sys.stderr.isatty() else 2
         super().set_params({**(params or {}), "epochs": self.stage.epochs, "verbose": verbose})
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             print(f"{self.stage.name}: ", end="")
             super().on_epoch_begin(epoch, logs)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             super().on_train_batch_end(batch, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             super().on_epoch_end(epoch, logs)
 
@@ -104,11 +104,11 @@ class _Progress(keras.callbacks.ProgbarLogger):
 class _AveragedWeights(keras.callbacks.SwapEMAWeights):
     """Validate the averaged weights, and keep those to go on from: `fit` ends with the average in place."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_end(epoch, logs)
         self.unaveraged = [keras.ops.copy(weight) for weight in self.model.trainable_weights]
 
-    def restore(self):
+    def restore(self) -> None:
         for weight, value in zip(self.model.trainable_weights, self.unaveraged, strict=True):
             weight.assign(value)
 
@@ -169,7 +169,7 @@ def rate_by_plateau(
     return rate
 
 
-def mean_of_outputs(_, losses):
+def mean_of_outputs(_: Any, losses: Any) -> Any:
     """The loss of a model whose outputs are its losses.
 
     >>> float(mean_of_outputs(None, np.array([1.0, 2.0])))

@@ -1,7 +1,7 @@
 """Running text as parallel streams in windows, which training takes one after the other."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -57,14 +57,14 @@ class Streams:
             self.windows.append((start, length))
             start += length
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.windows)
 
     def dataset(self) -> tf.data.Dataset:
         """`(ids (batch_size, guesses + 1), zeros (batch_size,))`, in the order of the text."""
         nothing = np.zeros(len(self.ids), np.float32)
 
-        def windows():
+        def windows() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for start, length in self.windows:
                 yield self.ids[:, start : start + length + 1], nothing
 

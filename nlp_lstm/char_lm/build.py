@@ -1,5 +1,7 @@
 """A character language model as its settings describe it, and that of a finished run."""
 
+from typing import Any
+
 from nlp_lstm.char_lm.settings import TASK, Settings
 from nlp_lstm.models.language_model import LanguageModel
 from nlp_lstm.run_folder import RunFolder, load_finished, settings_of
@@ -35,7 +37,7 @@ def load_run(run: RunFolder) -> tuple[LanguageModel, Symbols, Settings]:
         UserError: if the folder holds no finished training run of a character language model.
     """
 
-    def load(config):
+    def load(config: dict[str, Any]) -> tuple[LanguageModel, Symbols, Settings]:
         settings = settings_of(config, Settings)
         symbols = Symbols.load(run.path / "symbols.json")
         model = build_model(settings, len(symbols))

@@ -1,6 +1,7 @@
 """Dynamic evaluation: a language model that goes on learning from the text it is judged on."""
 
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,7 +44,7 @@ def dynamic_nats(
     text = np.concatenate([[before], ids]).astype(np.int32)
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def read(piece, state):
+    def read(piece: Any, state: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
             logits, state = model(piece[:, :-1], state)
             losses = keras.losses.sparse_categorical_crossentropy(piece[:, 1:], logits, from_logits=True)

@@ -5,6 +5,7 @@ row. Each other weight matrix is read once a step; the products :math:`h^{(l)}_{
 that TensorFlow takes them while the step before still draws its symbol.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -57,21 +58,21 @@ class FoldedLanguageModel(tf.Module):
         """A name for each part of the state, such as `hidden_1`, in their order."""
         return [f"{part}_{layer}" for layer in range(1, self.layers + 1) for part in ("hidden", "cell")]
 
-    def initial_state(self, batch_size):
+    def initial_state(self, batch_size: Any) -> list[Any]:
         """Zeros: the state before a text."""
         return [tf.zeros([batch_size, self.units]) for _ in range(2 * self.layers)]
 
-    def _projected(self, layer, features):
+    def _projected(self, layer: int, features: Any) -> Any:
         """The input product of a layer above the first, bias and all: `(batch, 4 * units)`."""
         product = tf.matmul(features, self.kernels[layer - 1])
         if self.gains is not None:
             product = normalize(product, self.gains[layer].kernel)
         return product + self.biases[layer - 1]
 
-    def _layer_gains(self, layer):
+    def _layer_gains(self, layer: int) -> Gains | None:
         return None if self.gains is None else self.gains[layer]
 
-    def step(self, ids, state):
+    def step(self, ids: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
         """Read one symbol of each row.
 
         Args:
@@ -92,7 +93,7 @@ class FoldedLanguageModel(tf.Module):
             new_state += [h, c]
         return tf.nn.log_softmax(tf.matmul(new_state[-2], self.head_kernel) + self.head_bias), new_state
 
-    def sequence(self, ids, mask, state):
+    def sequence(self, ids: Any, mask: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
         """Read whole texts.
 
         Args:
@@ -122,17 +123,17 @@ class FoldedLanguageModel(tf.Module):
             new_state += [h, c]
         return tf.transpose(hidden, [1, 0, 2]), new_state
 
-    def _over_time(self, layer, hidden):
+    def _over_time(self, layer: int, hidden: Any) -> Any:
         flat = self._projected(layer, tf.reshape(hidden, [-1, self.units]))
         return tf.reshape(flat, [tf.shape(hidden)[0], tf.shape(hidden)[1], 4 * self.units])
 
-    def log_probs(self, hidden):
+    def log_probs(self, hidden: Any) -> Any:
         """Log-probabilities of the symbol after each hidden state `(batch, time, units)`: `(batch, time, symbols)`."""
         flat = tf.matmul(tf.reshape(hidden, [-1, self.units]), self.head_kernel) + self.head_bias
         shape = [tf.shape(hidden)[0], tf.shape(hidden)[1], self.head_kernel.shape[1]]
         return tf.reshape(tf.nn.log_softmax(flat), shape)
 
-    def gates(self, ids, mask, state) -> list[Gates]:
+    def gates(self, ids: Any, mask: Any, state: Sequence[Any]) -> list[Gates]:
         """Every gate and state of each LSTM over whole texts, each `(batch, time, units)`."""
         mask = tf.transpose(mask)[..., None]
         projected = tf.gather(self.table, tf.transpose(ids))

@@ -95,10 +95,10 @@ class CharLm:
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     @property
-    def _widest(self):
+    def _widest(self) -> int:
         return 1 if self.symbols.unit == "character" else 4
 
-    def _gates(self, piece, names):
+    def _gates(self, piece: bytes, names: Sequence[str]) -> dict[str, np.ndarray]:
         answer = self.signatures["gates"](text=tf.constant([piece]))
         return {name: answer[name].numpy()[0, : int(answer["length"][0])] for name in names}
 
@@ -170,7 +170,7 @@ def generate(model: CharLm, prompt: bytes, how: Generation) -> list[dict[str, An
     """The prompt and its continuation, once for each sample, whose seeds follow one another; or the likeliest one."""
     rows = how.samples
 
-    def each(value, dtype):
+    def each(value: bytes | float, dtype: tf.DType) -> Any:
         return tf.fill([rows], tf.constant(value, dtype))
 
     if how.beam:

@@ -76,7 +76,7 @@ def rows_to_show(
     )
 
 
-def _shown(model, text, gate):
+def _shown(model: CharLm, text: str, gate: Gate) -> np.ndarray:
     activity = model.activity(text, [gate])[gate]
     return np.tanh(activity) if gate == "cell" else activity
 

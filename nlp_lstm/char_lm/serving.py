@@ -1,5 +1,8 @@
 """What a served character language model does, from strings to strings in one graph of core TensorFlow operations."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,7 +27,7 @@ BEGINNING = "\n"
 """A text begins as if a line had ended before it."""
 
 
-def _rows(dtype, name):
+def _rows(dtype: tf.DType, name: str) -> tf.TensorSpec:
     return tf.TensorSpec([None], dtype, name=name)
 
 
@@ -66,18 +69,18 @@ class CharLmServing(tf.Module):
         self.read = tf.function(self._read, input_signature=[_rows(tf.string, "text"), *state], autograph=False)
 
     @property
-    def resources(self):
+    def resources(self) -> list[Any]:
         """What the graphs read and a SavedModel must hold."""
         return [self.folded, self.symbols.table]
 
     @property
-    def signatures(self):
+    def signatures(self) -> dict[str, Any]:
         """The signatures by the names that a server knows them by."""
         names = ("serving_default", "generate", "likeliest", "score", "read", "step", "encode", "gates")
         return {name: getattr(self, name) for name in names}
 
     @tf.function(input_signature=[_rows(tf.string, "prompt")], autograph=False)
-    def serving_default(self, prompt):
+    def serving_default(self, prompt: Any) -> dict[str, Any]:
         """Go on with each prompt for `DEFAULT_LENGTH` symbols at `DEFAULT_TEMPERATURE`, with seed 0.
 
         Args:
@@ -107,7 +110,7 @@ class CharLmServing(tf.Module):
         ],
         autograph=False,
     )
-    def generate(self, prompt, length, temperature, top_k, top_p, seed):
+    def generate(self, prompt: Any, length: Any, temperature: Any, top_k: Any, top_p: Any, seed: Any) -> dict[str, Any]:
         """Go on with each prompt by drawing symbol after symbol.
 
         Args:
@@ -139,7 +142,7 @@ class CharLmServing(tf.Module):
         input_signature=[_rows(tf.string, "prompt"), _rows(tf.int32, "length"), _rows(tf.int32, "beam_size")],
         autograph=False,
     )
-    def likeliest(self, prompt, length, beam_size):
+    def likeliest(self, prompt: Any, length: Any, beam_size: Any) -> dict[str, Any]:
         """Go on with each prompt as the model finds likeliest, as far as a beam search sees.
 
         Args:
@@ -165,7 +168,7 @@ class CharLmServing(tf.Module):
         return {"text": tf.strings.join([prompt, self._text(texts[:, 0], length)]), "log_prob": scores[:, 0]}
 
     @tf.function(input_signature=[_rows(tf.string, "text")], autograph=False)
-    def score(self, text):
+    def score(self, text: Any) -> dict[str, Any]:
         """How likely the model finds each symbol of a text, after those before it.
 
         Args:
@@ -179,7 +182,7 @@ class CharLmServing(tf.Module):
         nats = tf.abs(tf.reduce_sum(log_probs, axis=1)) / tf.maximum(tf.cast(length, tf.float32), 1.0)  # never -0
         return {"char_log_probs": log_probs, "length": length, "bits_per_char": nats / float(np.log(2.0))}
 
-    def _read(self, text, *state):
+    def _read(self, text: Any, *state: Any) -> dict[str, Any]:
         """Score a piece of a text and hand the state back: for texts of any length, with no state in the server.
 
         Args:
@@ -193,7 +196,7 @@ class CharLmServing(tf.Module):
         log_probs, length, after = self._scored(text, before)
         return {"char_log_probs": log_probs, "length": length, **self._named(after)}
 
-    def _scored(self, text, state):
+    def _scored(self, text: Any, state: Sequence[Any]) -> tuple[Any, Any, list[Any]]:
         """Log-probability of each symbol `(batch, time)`, how many there are, and the state after them."""
         ids, mask = self._ids(self._split(text, LONGEST_SCORED_TEXT))
         hidden, new_state = self.folded.sequence(ids, mask, state)
@@ -201,10 +204,10 @@ class CharLmServing(tf.Module):
         log_probs = tf.gather(self.folded.log_probs(before), ids, batch_dims=2)
         return tf.where(mask, log_probs, 0.0), tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), new_state
 
-    def _named(self, state):
+    def _named(self, state: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(self.folded.state_names, state, strict=True))
 
-    def _step(self, char, *state):
+    def _step(self, char: Any, *state: Any) -> dict[str, Any]:
         """Read one symbol and hand the state back: streaming, with no state in the server.
 
         Args:
@@ -226,7 +229,7 @@ class CharLmServing(tf.Module):
         return {"log_probs": log_probs, **self._named(after)}
 
     @tf.function(input_signature=[_rows(tf.string, "text")], autograph=False)
-    def encode(self, text):
+    def encode(self, text: Any) -> dict[str, Any]:
         """The symbols of a text as the model sees them, and all that it knows.
 
         Args:
@@ -242,7 +245,7 @@ class CharLmServing(tf.Module):
         return {"ids": ids, "length": tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), "symbols_bytes": symbols}
 
     @tf.function(input_signature=[_rows(tf.string, "text")], autograph=False)
-    def gates(self, text):
+    def gates(self, text: Any) -> dict[str, Any]:
         """Every gate and state of every unit while a text is read.
 
         Args:
@@ -259,12 +262,12 @@ class CharLmServing(tf.Module):
         }
         return {"length": tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), **answer}
 
-    def _split(self, text, longest):
+    def _split(self, text: Any, longest: int) -> Any:
         return self.symbols.split(mend(_bytes(text, tf.zeros_like(tf.strings.length(text)), _room(longest))))[
             :, :longest
         ]
 
-    def _ids(self, symbols):
+    def _ids(self, symbols: Any) -> tuple[Any, Any]:
         """The ids `(batch, time)` of ragged symbols, and which of them are no padding."""
         ids = symbols.with_flat_values(self.symbols.lookup(symbols.flat_values))
         # No text at all, or empty ones alone, must still have a step for the loop to stack.
@@ -272,11 +275,11 @@ class CharLmServing(tf.Module):
         dense = ids.to_tensor(0, shape=tf.stack([tf.constant(-1, tf.int64), longest]))
         return dense, tf.sequence_mask(ids.row_lengths(), longest)
 
-    def _state_at_beginning(self, rows):
+    def _state_at_beginning(self, rows: Any) -> list[Any]:
         _, state = self.folded.step(tf.fill([rows], self.beginning), self.folded.initial_state(rows))
         return state
 
-    def _after(self, prompt) -> Writing:
+    def _after(self, prompt: Any) -> Writing:
         """Where each text stands after its prompt."""
         start = tf.maximum(tf.strings.length(prompt) - _room(LONGEST_PROMPT), 0)
         ending = mend(_bytes(prompt, start, _room(LONGEST_PROMPT)))
@@ -287,7 +290,7 @@ class CharLmServing(tf.Module):
         _, state = self.folded.sequence(ids, mask, self.folded.initial_state(rows))
         return begin_writing(self.folded.log_probs(state[-2][:, None])[:, 0], state)
 
-    def _text(self, ids, length):
+    def _text(self, ids: Any, length: Any) -> Any:
         """The text of the first `length` of each row's ids `(batch, time)`."""
         inside = tf.range(tf.shape(ids)[1]) < length[:, None]
         text = tf.strings.reduce_join(tf.where(inside, tf.gather(self.spelling, ids), ""), axis=-1)
@@ -305,15 +308,15 @@ def writing_rules(symbols: Symbols) -> Rules:
     return Rules(tf.constant(allowed), tf.zeros(allowed.shape, tf.int32))
 
 
-def _bytes(text, start, count):
+def _bytes(text: Any, start: Any, count: int) -> Any:
     return tf.strings.substr(text, start, tf.fill(tf.shape(text), count))
 
 
-def _room(longest):
+def _room(longest: int) -> int:
     """Bytes that hold so many symbols, and what a cut leaves of one more."""
     return 4 * longest + 3
 
 
-def _largest(length):
+def _largest(length: Any) -> Any:
     # Of no row at all the largest is no number, and of no step at all there would be nothing to stack.
     return tf.maximum(tf.reduce_max(length), 1)

@@ -75,7 +75,7 @@ class Settings:
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     "Of the matrix products of a whole window, in training: bfloat16 is faster where the processor has it."
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self, _RANGES)
 
 

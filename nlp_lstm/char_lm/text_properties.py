@@ -155,7 +155,7 @@ def properties_of(symbols: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: scan(symbols) for name, scan in PROPERTIES.items()}
 
 
-def _since(symbols, begins_anew):
+def _since(symbols: Sequence[str], begins_anew: Callable[[str], bool]) -> np.ndarray:
     """How many symbols were read since the last that begins anew, 0 at that one."""
     distance = np.zeros(len(symbols))
     count = 0

@@ -80,18 +80,20 @@ def _earlier_weights(settings: Settings, symbols: Symbols) -> list[Any]:
 class _FromTheBeginning(keras.callbacks.Callback):
     """Forget the state before each pass over a text."""
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.model.reset()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.model.reset()
 
 
-def _train(model: LanguageModel, training: np.ndarray, validation: np.ndarray, run: RunFolder, settings: Settings):
+def _train(
+    model: LanguageModel, training: np.ndarray, validation: np.ndarray, run: RunFolder, settings: Settings
+) -> None:
     size = settings.batch_size
     trained = CarriedStateTraining(model, size)
 
-    def streams(epoch):
+    def streams(epoch: int) -> Streams:
         return Streams(training, size, settings.window, (settings.seed, epoch))
 
     by_cosine = settings.schedule == "cosine"

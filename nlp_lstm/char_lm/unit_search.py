@@ -77,7 +77,7 @@ def search(activity: np.ndarray, target: np.ndarray, count: int = 5) -> list[Fou
     ]
 
 
-def _check_changes(name, half):
+def _check_changes(name: str, half: np.ndarray) -> None:
     if len(half) < 2:
         raise UserError(f"the {name} half of the text has {len(half)} symbols: give a longer text")
     if half.min() == half.max():
@@ -85,7 +85,7 @@ def _check_changes(name, half):
         raise UserError(f"the {name} half of the text {what}: name another text or another property")
 
 
-def _correlations(activity, target):
+def _correlations(activity: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Pearson's correlation of each unit `(units,)`, 0 for one that never changes."""
     deviation = activity - activity.mean(axis=0, dtype=np.float64)  # (S, U)
     wanted = target - target.mean()
@@ -95,7 +95,7 @@ def _correlations(activity, target):
     return np.clip(np.where(changes, wanted @ deviation / np.where(changes, size, 1), 0), -1, 1)
 
 
-def _areas_under_curve(activity, holds):
+def _areas_under_curve(activity: np.ndarray, holds: np.ndarray) -> np.ndarray:
     """ROC AUC of each unit `(units,)` from the rank sum of Mann and Whitney, ties counted half."""
     with_property, without = int(holds.sum()), int((~holds).sum())
     rank_sum = rankdata(activity, axis=0)[holds].sum(axis=0)

@@ -1,14 +1,14 @@
 """Text from a character language model while it is being written, through the signatures that any client has."""
 
 import codecs
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from nlp_lstm.char_lm.limits import LONGEST_GENERATION, LONGEST_PROMPT
 from nlp_lstm.char_lm.serving import writing_rules
-from nlp_lstm.decoding.sampling import Writing, begin_writing, sample_sequence, sampling, uniform_numbers
+from nlp_lstm.decoding.sampling import Sampling, Writing, begin_writing, sample_sequence, sampling, uniform_numbers
 from nlp_lstm.text.symbols import Symbols
 
 PIECE = 16
@@ -90,14 +90,14 @@ class Writer:
             return [bytes([value]) for value in text.encode("utf-8", "replace")]
         return [character.encode("utf-8", "replace") for character in text]
 
-    def _step(self, char, state):
+    def _step(self, char: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
         answer = self._signature(char=char, **dict(zip(self._state_names, state, strict=True)))
         state = [answer[name] for name in self._state_names]
         # A signature promises no batch size, and a loop wants its own back.
         rows = [tf.ensure_shape(part, [1, part.shape[1]]) for part in (answer["log_probs"], *state)]
         return rows[0], rows[1:]
 
-    def _begin_in_graph(self, prompt):
+    def _begin_in_graph(self, prompt: Any) -> Writing:
         """Read the beginning of a text and its prompt, `(symbols,)`."""
         log_probs, state = self._step(tf.constant([""]), self._zeros)
         _, log_probs, state = tf.while_loop(
@@ -107,8 +107,8 @@ class Writer:
         )
         return begin_writing(log_probs, state)
 
-    def _go_on_in_graph(self, writing: Writing, uniform, how):
-        def step(ids, state):
+    def _go_on_in_graph(self, writing: Writing, uniform: Any, how: Sampling) -> tuple[Any, Writing]:
+        def step(ids: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
             return self._step(tf.gather(self._spelling, ids), state)
 
         return sample_sequence(step, writing, self._rules, tf.shape(uniform)[1], how, uniform)

@@ -35,7 +35,7 @@ class _Beam(NamedTuple):
     is_going_on: Any  # boolean (B,)
 
 
-def length_penalty(length, alpha):
+def length_penalty(length: Any, alpha: float) -> Any:
     r"""What a log-probability is divided by: :math:`((5 + |Y|) / 6)^\alpha` (Wu et al. 2016, eq. 14).
 
     >>> length_penalty(7, alpha=1.0)
@@ -44,7 +44,7 @@ def length_penalty(length, alpha):
     return ((5.0 + length) / 6.0) ** alpha
 
 
-def coverage_penalty(coverage, is_token, beta):
+def coverage_penalty(coverage: Any, is_token: Any, beta: float) -> Any:
     r"""Added to a score for what was not looked at: :math:`\beta \sum_s \log \min(1, \sum_t \alpha_{ts})` (ibid.).
 
     >>> coverage_penalty(tf.constant([[1.5, 0.5]]), tf.constant([[True, True]]), beta=1.0)
@@ -63,15 +63,15 @@ def coverage_penalty(coverage, is_token, beta):
 def beam_search(
     step: Step,
     state: Sequence[Any],
-    is_token,
+    is_token: Any,
     *,
     beginning: int,
     end: int,
     never: Sequence[int],
-    longest,
-    beam_size,
-    alpha=1.0,
-    beta=0.0,
+    longest: Any,
+    beam_size: Any,
+    alpha: float = 1.0,
+    beta: float = 0.0,
 ) -> Found:
     """Look for the best translations of each source, keeping the likeliest so many under way at every step.
 

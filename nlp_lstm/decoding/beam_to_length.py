@@ -16,7 +16,9 @@ class _Beam(NamedTuple):
     texts: Any  # int32 (B, K, T)
 
 
-def beam_search(step: Step, writing: Writing, rules: Rules, steps, *, length, beam_size, largest_beam: int):
+def beam_search(
+    step: Step, writing: Writing, rules: Rules, steps: Any, *, length: Any, beam_size: Any, largest_beam: int
+) -> tuple[Any, Any]:
     """Look for the likeliest continuation of each row, keeping its best so many at every step.
 
     >>> from nlp_lstm.decoding.sampling import begin_writing

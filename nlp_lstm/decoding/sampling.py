@@ -4,7 +4,7 @@ Every row of a batch stands for itself: its own length, temperature and seed, an
 and the place in its text alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -25,19 +25,19 @@ class Rules(NamedTuple):
     allowed: Any  # boolean (states, symbols)
     next_state: Any  # int32 (states, symbols); what it says of a symbol that is not allowed does not count
 
-    def restrict(self, log_probs, state):
+    def restrict(self, log_probs: Any, state: Any) -> Any:
         """-inf in `(batch, symbols)` for what may not follow in each row's state."""
         allowed = self.allowed if self.allowed.shape[0] == 1 else tf.gather(self.allowed, state)
         return tf.where(allowed, log_probs, -float("inf"))
 
-    def follow(self, state, symbol):
+    def follow(self, state: Any, symbol: Any) -> Any:
         """The state of each row after its symbol."""
         if self.allowed.shape[0] == 1:
             return state
         return tf.gather_nd(self.next_state, tf.stack([state, symbol], axis=1))
 
 
-def uniform_numbers(seed, count):
+def uniform_numbers(seed: Any, count: int) -> Any:
     """Random numbers in [0, 1) for each row, settled by its seed alone.
 
     >>> one, again, other = uniform_numbers(tf.constant([7, 7, 8]), 2).numpy().tolist()
@@ -64,7 +64,7 @@ class Sampling(NamedTuple):
     top_p: Any  # (B, 1)
 
 
-def sampling(temperature, top_k, top_p, symbols: int) -> Sampling:
+def sampling(temperature: Any, top_k: Any, top_p: Any, symbols: int) -> Sampling:
     """Settle how each row of a batch draws.
 
     >>> how = sampling(temperature=[0.5], top_k=[2], top_p=[1.0], symbols=3)
@@ -92,7 +92,7 @@ def sampling(temperature, top_k, top_p, symbols: int) -> Sampling:
     return Sampling(1.0 / temperature[:, None], in_top_k, top_p[:, None])
 
 
-def sample(log_probs, how: Sampling, uniform):
+def sample(log_probs: Any, how: Sampling, uniform: Any) -> Any:
     r"""Draw a symbol for each row from :math:`p^{1/\tau}`, cut to its likeliest part.
 
     >>> sample(tf.math.log([[0.1, 0.9]]), sampling([1.0], [0], [1.0], symbols=2), uniform=[[0.85]])
@@ -126,12 +126,14 @@ class Writing(NamedTuple):
     rule_state: Any  # int32 (B,), that of the rules
 
 
-def begin_writing(log_probs, state) -> Writing:
+def begin_writing(log_probs: Any, state: Iterable[Any]) -> Writing:
     """Where a text stands after its prompt: log-probabilities `(batch, symbols)` of what follows, and the state."""
     return Writing(log_probs, list(state), tf.zeros([tf.shape(log_probs)[0]], tf.int32))
 
 
-def sample_sequence(step: Step, writing: Writing, rules: Rules, steps, how: Sampling, uniform):
+def sample_sequence(
+    step: Step, writing: Writing, rules: Rules, steps: Any, how: Sampling, uniform: Any
+) -> tuple[Any, Writing]:
     """Draw symbol after symbol.
 
     >>> following = tf.math.log([[0.1, 0.6, 0.3], [0.5, 0.1, 0.4], [0.2, 0.2, 0.6]])  # by the symbol before
@@ -160,7 +162,7 @@ def sample_sequence(step: Step, writing: Writing, rules: Rules, steps, how: Samp
     """
     uniform = tf.transpose(uniform)[..., None]  # (T, B, 1)
 
-    def body(t, writing, drawn):
+    def body(t: Any, writing: Writing, drawn: Any) -> tuple[Any, Writing, Any]:
         allowed = rules.restrict(writing.log_probs, writing.rule_state)
         symbol = sample(allowed, how, uniform[t])
         log_probs, state = step(symbol, writing.state)

@@ -1,9 +1,14 @@
 """The sentiment classifier: what the two directions saw, pooled over the text, and one linear unit."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
 from keras import ops
 
+from nlp_lstm.lstm import Gates
 from nlp_lstm.models.encoder import BidirectionalEncoder
+from nlp_lstm.models.ngrams import NgramClassifier
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
@@ -27,13 +32,13 @@ class SentimentClassifier(keras.Model):
         seed: seed of that dropout and of the initial weights.
     """
 
-    def __init__(self, encoder: BidirectionalEncoder, dropout=0.0, seed=None, **kwargs):
+    def __init__(self, encoder: BidirectionalEncoder, dropout: float = 0.0, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.pooled_dropout = keras.layers.Dropout(dropout, seed=seed)
         self.head = keras.layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(seed), name="head")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         self.encoder.build(input_shape)
         width = 4 * self.encoder.settings["units"]
         self.pooled_dropout.build((None, width))
@@ -41,20 +46,20 @@ class SentimentClassifier(keras.Model):
         self.built = True
 
     @property
-    def bias(self):
+    def bias(self) -> Any:
         """The logit of a text whose tokens have no share in it."""
         return ops.convert_to_tensor(self.head.bias)[0]
 
-    def call(self, ids, training=False):
+    def call(self, ids: Any, training: bool = False) -> Any:
         """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
         states = ops.concatenate(self.encoder(ids, training=training), axis=-1)  # (B, T, 2U)
         return self._logits(states, self._mask(ids), training)
 
     @staticmethod
-    def _mask(ids):
+    def _mask(ids: Any) -> Any:
         return ops.not_equal(ids, 0)[..., None]  # (B, T, 1)
 
-    def _logits(self, states, mask, training=False):
+    def _logits(self, states: Any, mask: Any, training: bool = False) -> Any:
         weights = ops.cast(mask, states.dtype)
         length = ops.maximum(ops.sum(weights, axis=1), 1.0)  # (B, 1)
         maximum = ops.max(self._without_padding(states, mask), axis=1)  # (B, 2U)
@@ -63,11 +68,11 @@ class SentimentClassifier(keras.Model):
         return ops.cast(self.head(pooled)[:, 0], "float32")
 
     @staticmethod
-    def _without_padding(states, mask):
+    def _without_padding(states: Any, mask: Any) -> Any:
         # Hidden states lie above -1, so padding cannot win; a text of padding alone pools to -1 and stays finite.
         return ops.where(mask, states, -ops.ones_like(states))
 
-    def explain(self, ids):
+    def explain(self, ids: Any) -> tuple[Any, Any, tuple[Gates, Gates]]:
         r"""What each token did to the logit, and what the gates did at each token.
 
         >>> classifier = SentimentClassifier(BidirectionalEncoder(1000, 16, 8))
@@ -102,7 +107,7 @@ class SentimentClassifier(keras.Model):
         polarity = ops.sum(states * weights * (w_mean / length + w_max * is_highest), axis=-1)
         return self._logits(states, mask), polarity, gates
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "dropout": self.pooled_dropout.rate,
@@ -110,7 +115,7 @@ class SentimentClassifier(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
 
 
@@ -131,30 +136,30 @@ class BlendedClassifier(keras.Model):
         ngrams: the n-gram model.
     """
 
-    def __init__(self, lstm, ngrams, **kwargs):
+    def __init__(self, lstm: SentimentClassifier, ngrams: NgramClassifier, **kwargs: Any):
         super().__init__(**kwargs)
         self.lstm = lstm
         self.ngrams = ngrams
         self.mixture = self.add_weight(shape=(3,), initializer="ones", name="mixture")  # a, b, c
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         for part in (self.lstm, self.ngrams):
             if not part.built:
                 part.build(input_shape)
         self.built = True
 
     @property
-    def bias(self):
+    def bias(self) -> Any:
         """The logit of a text whose tokens have no share in it."""
         a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
         return a * self.lstm.bias + b * self.ngrams.bias + c
 
-    def call(self, ids, training=False):
+    def call(self, ids: Any, training: bool = False) -> Any:
         """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
         a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
         return a * self.lstm(ids, training=training) + b * self.ngrams(ids) + c
 
-    def explain(self, ids):
+    def explain(self, ids: Any) -> tuple[Any, Any, tuple[Gates, Gates]]:
         """As `SentimentClassifier.explain`, a token's share being its shares in both models."""
         a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
         logits, polarity, gates = self.lstm.explain(ids)
@@ -162,12 +167,12 @@ class BlendedClassifier(keras.Model):
         ngram_logits = ops.sum(shares, axis=-1) + self.ngrams.bias
         return a * logits + b * ngram_logits + c, a * polarity + b * shares, gates
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "lstm": keras.saving.serialize_keras_object(self.lstm),
             "ngrams": keras.saving.serialize_keras_object(self.ngrams),
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(*(keras.saving.deserialize_keras_object(config[name]) for name in ("lstm", "ngrams")))

@@ -1,5 +1,8 @@
 """Token ids to contextual states: an embedding and an LSTM in each direction."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -32,18 +35,18 @@ class BidirectionalEncoder(keras.layers.Layer):
 
     def __init__(
         self,
-        vocabulary_size,
-        embedding_size,
-        units,
-        word_dropout=0.0,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
-        embedding_dtype=None,
-        **kwargs,
+        vocabulary_size: int,
+        embedding_size: int,
+        units: int,
+        word_dropout: float = 0.0,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        embedding_dtype: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "embedding_size": embedding_size,
             "units": units,
@@ -62,7 +65,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         )
         self.word_dropout = keras.layers.Dropout(word_dropout, noise_shape=(None, None, 1), seed=seed)
 
-        def lstm(number, **kwargs):
+        def lstm(number: int, **kwargs: Any) -> LSTM:
             return LSTM(
                 units,
                 return_sequences=True,
@@ -78,29 +81,29 @@ class BidirectionalEncoder(keras.layers.Layer):
         self.forward_lstm = lstm(1, name="forward_lstm")
         self.backward_lstm = lstm(2, name="backward_lstm", go_backwards=True)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         self.embedding.build(input_shape)
         embedded_shape = (*input_shape, self.settings["embedding_size"])
         self.word_dropout.build(embedded_shape)
         self.forward_lstm.build(embedded_shape)
         self.backward_lstm.build(embedded_shape)
 
-    def call(self, ids, training=False):
+    def call(self, ids: Any, training: bool = False) -> tuple[Any, Any]:
         mask = ops.not_equal(ids, 0)  # (B, T)
         embedded = self.word_dropout(self._embed(ids), training=training)  # (B, T, D)
         forward = self.forward_lstm(embedded, mask=mask, training=training)  # (B, T, U)
         backward = self.backward_lstm(embedded, mask=mask, training=training)
         return forward, ops.flip(backward, axis=1)  # the layer gives them in the order of its walk
 
-    def _embed(self, ids):
+    def _embed(self, ids: Any) -> Any:
         return ops.cast(self.embedding(ids), self.compute_dtype)
 
-    def gates(self, ids) -> tuple[Gates, Gates]:
+    def gates(self, ids: Any) -> tuple[Gates, Gates]:
         """The gates and states of both directions, each `(batch, time, units)` in the order of the text."""
         mask = ops.not_equal(ids, 0)
         embedded = self._embed(ids)
         backward = self.backward_lstm.gates(embedded, mask=mask)
         return self.forward_lstm.gates(embedded, mask=mask), Gates(*(ops.flip(gate, axis=1) for gate in backward))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.settings}

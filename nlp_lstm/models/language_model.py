@@ -1,5 +1,8 @@
 """A language model over symbols: an embedding, LSTM layers on top of one another, and a guess at the next symbol."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
 import keras
 from keras import ops
 
@@ -39,25 +42,25 @@ class LanguageModel(keras.Model):
 
     def __init__(
         self,
-        vocabulary_size,
-        embedding_size,
-        units,
-        layers=2,
-        input_dropout=0.0,
-        hidden_dropout=0.0,
-        output_dropout=0.0,
-        recurrent_dropout=0.0,
-        recurrent_kernel_dropout=0.0,
-        zoneout_hidden=0.0,
-        zoneout_cell=0.0,
-        layer_normalization=False,
-        seed=None,
-        lstm_dtype=None,
-        **kwargs,
+        vocabulary_size: int,
+        embedding_size: int,
+        units: int,
+        layers: int = 2,
+        input_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        recurrent_kernel_dropout: float = 0.0,
+        zoneout_hidden: float = 0.0,
+        zoneout_cell: float = 0.0,
+        layer_normalization: bool = False,
+        seed: int | None = None,
+        lstm_dtype: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "embedding_size": embedding_size,
             "units": units,
@@ -109,7 +112,7 @@ class LanguageModel(keras.Model):
             name="head",
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         self.embedding.build(input_shape)
         width = self.settings["embedding_size"]
         for lstm in self.lstms:
@@ -118,12 +121,14 @@ class LanguageModel(keras.Model):
         self.output_dropout.build((*input_shape, width))
         self.head.build((*input_shape, width))
 
-    def initial_state(self, batch_size):
+    def initial_state(self, batch_size: Any) -> list[Any]:
         """Zeros `(batch_size, units)`: the hidden and the cell state of each LSTM in turn."""
         shape = (batch_size, self.settings["units"])
         return [ops.zeros(shape, dtype=self.variable_dtype) for _ in range(2 * len(self.lstms))]
 
-    def call(self, ids, state=None, mask=None, training=False):
+    def call(
+        self, ids: Any, state: Iterable[Any] | None = None, mask: Any = None, training: bool = False
+    ) -> tuple[Any, list[Any]]:
         """Logits of the symbol after each, and the state to go on from.
 
         Args:
@@ -151,7 +156,7 @@ class LanguageModel(keras.Model):
         logits = ops.reshape(logits, (batch, steps, self.settings["vocabulary_size"]))
         return logits, [ops.cast(part, self.variable_dtype) for part in new_state]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.settings}
 
 
@@ -178,7 +183,7 @@ class CarriedStateTraining(keras.Model):
         guesses.
     """
 
-    def __init__(self, model, batch_size, **kwargs):
+    def __init__(self, model: LanguageModel, batch_size: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.model = model
         self.state = [
@@ -191,26 +196,26 @@ class CarriedStateTraining(keras.Model):
             for number in range(2 * len(model.lstms))
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         if not self.model.built:
             self.model.build(input_shape)
 
-    def reset(self):
+    def reset(self) -> None:
         """Begin the text anew."""
         for part in self.state:
             part.assign(ops.zeros(part.shape))
 
-    def call(self, ids, training=False):
+    def call(self, ids: Any, training: bool = False) -> Any:
         logits, state = self.model(ids[:, :-1], [ops.convert_to_tensor(part) for part in self.state], training=training)
         for part, value in zip(self.state, state, strict=True):
             part.assign(value)
         losses = keras.losses.sparse_categorical_crossentropy(ids[:, 1:], logits, from_logits=True)  # (B, T)
         return ops.mean(losses, axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         model = keras.saving.serialize_keras_object(self.model)
         return {**super().get_config(), "model": model, "batch_size": self.state[0].shape[0]}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})

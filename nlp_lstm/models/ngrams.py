@@ -1,12 +1,15 @@
 """A weight for every word and every run of neighbouring words: the linear model that an LSTM must better."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from nlp_lstm.models.limits import LARGEST_BUCKETS, LARGEST_VOCABULARY
 
 
-def ngram_indices(ids, order, vocabulary_size, buckets):
+def ngram_indices(ids: Any, order: int, vocabulary_size: int, buckets: int) -> Any:
     """Table indices of the n-grams that end at each token, `(batch, time, order)`.
 
     >>> indices = ngram_indices(np.array([[5, 7, 0]]), order=2, vocabulary_size=10, buckets=100)
@@ -35,7 +38,7 @@ def ngram_indices(ids, order, vocabulary_size, buckets):
     return ops.stack(indices, axis=-1)
 
 
-def first_occurrences(indices):
+def first_occurrences(indices: Any) -> Any:
     """Where along the last axis a value stands for the first time: boolean, of the shape `(batch, n)` given."""
     order = ops.argsort(indices, axis=-1)
     ranked = ops.take_along_axis(indices, order, axis=-1)
@@ -67,7 +70,7 @@ class NgramClassifier(keras.layers.Layer):
         ValueError: if there are too many token ids or buckets.
     """
 
-    def __init__(self, vocabulary_size, order, buckets, table_dtype=None, **kwargs):
+    def __init__(self, vocabulary_size: int, order: int, buckets: int, table_dtype: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if vocabulary_size > LARGEST_VOCABULARY:
             raise ValueError(f"vocabulary_size must be at most {LARGEST_VOCABULARY}, got {vocabulary_size}")
@@ -78,16 +81,16 @@ class NgramClassifier(keras.layers.Layer):
         self.buckets = buckets
         self.table_dtype = table_dtype
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         size = self.vocabulary_size + self.buckets
         self.table = self.add_weight(shape=(size,), initializer="zeros", dtype=self.table_dtype, name="table")
         self.bias = self.add_weight(shape=(), initializer="zeros", name="bias")
 
-    def indices(self, ids):
+    def indices(self, ids: Any) -> Any:
         """`ngram_indices` with this model's sizes."""
         return ngram_indices(ids, self.order, self.vocabulary_size, self.buckets)
 
-    def shares(self, ids):
+    def shares(self, ids: Any) -> Any:
         """What the n-grams that end at each token add to the logit, `(batch, time)`; a repeated one counts once."""
         indices = self.indices(ids)
         batch, time, order = ops.shape(indices)
@@ -97,11 +100,11 @@ class NgramClassifier(keras.layers.Layer):
         weights = ops.where(counted, weights, ops.zeros_like(weights))
         return ops.sum(ops.reshape(weights, (batch, time, order)), axis=-1)
 
-    def call(self, ids):
+    def call(self, ids: Any) -> Any:
         """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
         return ops.sum(self.shares(ids), axis=-1) + self.bias
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "vocabulary_size": self.vocabulary_size,

@@ -1,5 +1,8 @@
 """Two language models in one: what the encoder learns from text without labels, before it is a classifier."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -29,7 +32,7 @@ class BidirectionalLanguageModel(keras.Model):
         seed: seed of the draw and of the initial weights.
     """
 
-    def __init__(self, encoder: BidirectionalEncoder, samples=1024, seed=None, **kwargs):
+    def __init__(self, encoder: BidirectionalEncoder, samples: int = 1024, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.samples = samples
@@ -44,13 +47,13 @@ class BidirectionalLanguageModel(keras.Model):
             shape=(encoder.settings["vocabulary_size"],), initializer="zeros", name="token_bias"
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         self.encoder.build(input_shape)
         for projection in self.projections:
             projection.build((None, self.encoder.settings["units"]))
         self.built = True
 
-    def call(self, ids, training=False):
+    def call(self, ids: Any, training: bool = False) -> Any:
         """Mean negative log-likelihood in nats of each window, `(batch,)`, of full windows of ids `(batch, time)`."""
         vocabulary_size = self.encoder.settings["vocabulary_size"]
         forward, backward = self.encoder(ids, training=training)
@@ -63,7 +66,7 @@ class BidirectionalLanguageModel(keras.Model):
         ]
         return (losses[0] + losses[1]) / 2
 
-    def _loss(self, guesses, targets, drawn):
+    def _loss(self, guesses: Any, targets: Any, drawn: Any) -> Any:
         embeddings = ops.convert_to_tensor(self.encoder.embedding.embeddings)
         batch = ops.shape(targets)[0]
         width = guesses.shape[-1]
@@ -78,7 +81,7 @@ class BidirectionalLanguageModel(keras.Model):
         losses = ops.log(total) + highest - target_scores
         return ops.mean(ops.reshape(losses, (batch, -1)), axis=-1)
 
-    def _bias(self, ids):
+    def _bias(self, ids: Any) -> Any:
         """The token's bias, less the logarithm of how often the draw is expected to hold it."""
         rank = ops.cast(ids, "float32")
         probability = ops.log((rank + 2.0) / (rank + 1.0)) / ops.log(self.encoder.settings["vocabulary_size"] + 1.0)

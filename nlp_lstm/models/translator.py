@@ -1,6 +1,7 @@
 """A translator: a bidirectional encoder, and a decoder that attends to it."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import keras
 from keras import ops
@@ -26,7 +27,7 @@ class DecoderState(NamedTuple):
     attended: Any  # (B, E), the attentional vector of the step before
 
 
-def attend(query, memory: Memory, score_weights=None):
+def attend(query: Any, memory: Memory, score_weights: Any = None) -> tuple[Any, Any]:
     r"""Look at a source: a weight for each of its tokens, and the mean of their states by these weights.
 
     >>> values = np.array([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
@@ -66,7 +67,16 @@ class _Decoder(keras.layers.Layer):
     Luong, Pham and Manning 2015, section 3.3).
     """
 
-    def __init__(self, units, attention_size, output_size, attention, recurrent_kernel_dropout, seed, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        attention_size: int,
+        output_size: int,
+        attention: Attention,
+        recurrent_kernel_dropout: float,
+        seed: int | None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.state_size = [units, units, output_size]
         self.output_size = output_size
@@ -85,9 +95,9 @@ class _Decoder(keras.layers.Layer):
             output_size, activation="tanh", kernel_initializer=_glorot(seed, 15), name="combine"
         )
         self.attention, self.attention_size, self.seed = attention, attention_size, seed
-        self.score_weights = None
+        self.score_weights: Any = None
 
-    def build(self, embedding_size, memory_size):
+    def build(self, embedding_size: int, memory_size: int) -> None:
         units = self.state_size[0]
         self.cell.build((None, embedding_size + self.output_size))
         self.query.build((None, units))
@@ -108,7 +118,7 @@ class _Decoder(keras.layers.Layer):
         )
         return loop(embedded, initial_state=list(state))
 
-    def step(self, embedded, state: DecoderState, memory: Memory, lstm_weights):
+    def step(self, embedded: Any, state: DecoderState, memory: Memory, lstm_weights: Any) -> tuple[DecoderState, Any]:
         """Read an embedded token `(batch * queries, E)`; the memory has a row for each `queries` of them."""
         joined = ops.concatenate([embedded, state.attended], axis=-1)
         gates = lstm_step(joined, state.hidden, state.cell, *lstm_weights)
@@ -132,7 +142,7 @@ class _WalkingCell(keras.layers.Layer):
         self.state_size, self.output_size = decoder.state_size, decoder.output_size
         self.built = True
 
-    def call(self, embedded, states):
+    def call(self, embedded: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
         state, _ = self.decoder.step(embedded, DecoderState(*states), self.memory, self.lstm_weights)
         return state.attended, list(state)
 
@@ -176,23 +186,23 @@ class Translator(keras.Model):
 
     def __init__(
         self,
-        vocabulary_size,
-        embedding_size,
-        encoder_units,
-        decoder_units,
-        encoder_layers=1,
+        vocabulary_size: int,
+        embedding_size: int,
+        encoder_units: int,
+        decoder_units: int,
+        encoder_layers: int = 1,
         attention: Attention = "dot",
-        attention_size=None,
-        embedding_dropout=0.0,
-        memory_dropout=0.0,
-        output_dropout=0.0,
-        recurrent_kernel_dropout=0.0,
-        seed=None,
-        source_vocabulary_size=None,
-        **kwargs,
+        attention_size: int | None = None,
+        embedding_dropout: float = 0.0,
+        memory_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        recurrent_kernel_dropout: float = 0.0,
+        seed: int | None = None,
+        source_vocabulary_size: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "embedding_size": embedding_size,
             "encoder_units": encoder_units,
@@ -265,7 +275,7 @@ class Translator(keras.Model):
         )
         self.output_dropout = keras.layers.Dropout(output_dropout, seed=seed_of_part(seed, 7))
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         settings = self.settings
         embedding_size, memory_size = settings["embedding_size"], 2 * settings["encoder_units"]
         self.embedding.build((None, None))
@@ -285,7 +295,7 @@ class Translator(keras.Model):
         )
         self.built = True
 
-    def encode(self, source, training=False) -> tuple[Memory, DecoderState]:
+    def encode(self, source: Any, training: bool = False) -> tuple[Memory, DecoderState]:
         """Read sources `(batch, source)`: what a decoder looks at, and where it begins."""
         is_token = ops.not_equal(source, 0)  # (B, S)
         states = self.embedding_dropout(self.source_embedding(source), training=training)
@@ -301,7 +311,7 @@ class Translator(keras.Model):
         attended = ops.zeros((ops.shape(source)[0], self.settings["embedding_size"]), dtype=hidden.dtype)
         return Memory(states, self.keys(states), is_token), DecoderState(hidden, cell, attended)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tuple[Any, Any], training: bool = False) -> Any:
         """Logits `(batch, target, vocabulary)` of each next target id, the ones before it being given.
 
         Args:
@@ -311,21 +321,21 @@ class Translator(keras.Model):
         source, target = inputs
         return self.logits(self.attended(source, target, training))
 
-    def attended(self, source, target, training=False):
+    def attended(self, source: Any, target: Any, training: bool = False) -> Any:
         """The attentional vector `(batch, target, E)` after each target id; arguments as of `call`."""
         memory, state = self.encode(source, training)
         embedded = self.embedding_dropout(self.embedding(target), training=training)
         attended = self.decoder.walk(embedded, state, memory, training)  # (B, T, E)
         return self.output_dropout(attended, training=training)
 
-    def logits(self, attended):
+    def logits(self, attended: Any) -> Any:
         """Logits `(..., vocabulary)` from attentional vectors `(..., E)`."""
         flat = ops.reshape(attended, (-1, self.settings["embedding_size"]))
         logits = ops.matmul(flat, ops.transpose(ops.cast(self.embedding.embeddings, flat.dtype)))
         logits = logits + ops.cast(self.output_bias, flat.dtype)
         return ops.reshape(logits, (*ops.shape(attended)[:-1], self.settings["vocabulary_size"]))
 
-    def nats(self, attended, target, smoothing=0.0):
+    def nats(self, attended: Any, target: Any, smoothing: float = 0.0) -> tuple[Any, Any]:
         r"""What each target id costs, without and with label smoothing (Szegedy et al. 2016, section 7).
 
         .. math::
@@ -352,7 +362,7 @@ class Translator(keras.Model):
         is_token = ops.not_equal(target, 0)
         return ops.where(is_token, nats, 0.0), ops.where(is_token, smoothed, 0.0)
 
-    def step(self, ids, state: DecoderState, memory: Memory):
+    def step(self, ids: Any, state: DecoderState, memory: Memory) -> tuple[Any, DecoderState, Any]:
         """Read one target id `(batch * queries,)` for each translation under way.
 
         Returns:
@@ -362,11 +372,11 @@ class Translator(keras.Model):
         state, weights = self.decoder.step(self.embedding(ids), state, memory, self.decoder.cell.cast_weights())
         return ops.log_softmax(self.logits(state.attended)), state, weights
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.settings}
 
 
-def _glorot(seed, number):
+def _glorot(seed: int | None, number: int) -> keras.initializers.GlorotUniform:
     return keras.initializers.GlorotUniform(seed_of_part(seed, number))
 
 
@@ -384,17 +394,17 @@ class TeacherForcing(keras.Model):
     first. Sums are given rather than means, so that padding has no part in any loss.
     """
 
-    def __init__(self, model: Translator, smoothing=0.0, **kwargs):
+    def __init__(self, model: Translator, smoothing: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.model = model
         self.smoothing = smoothing
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         if not self.model.built:
             self.model.build()
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tuple[Any, Any], training: bool = False) -> Any:
         source, target = inputs
         attended = self.model.attended(source, target[:, :-1], training=training)
         following = target[:, 1:]
@@ -402,16 +412,16 @@ class TeacherForcing(keras.Model):
         tokens = ops.cast(ops.not_equal(following, 0), "float32")
         return ops.stack([ops.sum(column, axis=1) for column in (nats, smoothed, tokens)], axis=1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         model = keras.saving.serialize_keras_object(self.model)
         return {**super().get_config(), "model": model, "smoothing": self.smoothing}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
 
 
-def smoothed_loss(_, sums):
+def smoothed_loss(_: Any, sums: Any) -> Any:
     """The smoothed nats of a batch for each of its tokens."""
     return ops.sum(sums[:, 1]) / ops.maximum(ops.sum(sums[:, 2]), 1.0)
 
@@ -420,14 +430,14 @@ def smoothed_loss(_, sums):
 class NatsPerToken(keras.metrics.Metric):
     """Nats that a token costs, over all tokens seen, without smoothing."""
 
-    def __init__(self, name="nats_per_token", **kwargs):
+    def __init__(self, name: str = "nats_per_token", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.nats = self.add_weight(name="nats", initializer="zeros")
         self.tokens = self.add_weight(name="tokens", initializer="zeros")
 
-    def update_state(self, _, sums, sample_weight=None):
+    def update_state(self, _: Any, sums: Any, sample_weight: Any = None) -> None:
         self.nats.assign_add(ops.sum(sums[:, 0]))
         self.tokens.assign_add(ops.sum(sums[:, 2]))
 
-    def result(self):
+    def result(self) -> Any:
         return self.nats / ops.maximum(self.tokens, 1.0)

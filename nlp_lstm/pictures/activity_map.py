@@ -237,7 +237,7 @@ def write_html(
     )
 
 
-def _checked(symbols, rows) -> dict[str, np.ndarray]:
+def _checked(symbols: Sequence[str], rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The rows as float64, each `(symbols,)` and finite."""
     if not len(symbols):
         raise UserError("there is no text to colour: give at least one symbol")
@@ -252,20 +252,20 @@ def _checked(symbols, rows) -> dict[str, np.ndarray]:
     return checked
 
 
-def _scale_by_sign(values) -> Scale:
+def _scale_by_sign(values: np.ndarray) -> Scale:
     return "diverging" if values.min() < 0 else "sequential"
 
 
-def _position(values, scale):
+def _position(values: np.ndarray, scale: Scale) -> np.ndarray:
     """Where a value lies on the colours of a scale, 0 to 1."""
     return (values + 1) / 2 if scale == "diverging" else values
 
 
-def _value(position, scale):
+def _value(position: float, scale: Scale) -> float:
     """The value at a position on the colours of a scale."""
     return 2 * position - 1 if scale == "diverging" else position
 
 
-def _colors(values, scale):
+def _colors(values: np.ndarray, scale: Scale) -> np.ndarray:
     """Red, green and blue in [0, 1] of each value, `(symbols, 3)`."""
     return colors(_position(values, scale), _COLORMAPS[scale])

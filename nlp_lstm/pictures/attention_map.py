@@ -206,7 +206,7 @@ def write_attention_html(translations: Sequence[AttendedTranslation], title: str
     )
 
 
-def _checked(source, target, attention) -> np.ndarray:
+def _checked(source: Sequence[str], target: Sequence[str], attention: np.ndarray) -> np.ndarray:
     """The attention as float64, `(S, T)`, each column a distribution or what was kept of one."""
     for name, pieces in (("source", source), ("translation", target)):
         if not len(pieces):
@@ -226,20 +226,20 @@ def _checked(source, target, attention) -> np.ndarray:
     return np.clip(weights, 0, 1)
 
 
-def _named(piece):
+def _named(piece: str) -> str:
     return shortened(shown(piece), LONGEST_PIECE_NAMED)
 
 
-def _pieces(pieces):
+def _pieces(pieces: Sequence[str]) -> list[dict[str, Any]]:
     """What a page shows of pieces: a word's beginning is a space before its piece, unless it is the whole piece."""
-    listed = []
+    listed: list[dict[str, Any]] = []
     for index, piece in enumerate(pieces):
         word = piece.removeprefix(WORD_BEGINNING)
         listed.append({"begins_word": word != piece and index, "text": shown(word or piece), "name": _named(piece)})
     return listed
 
 
-def _row(piece, weights):
+def _row(piece: str, weights: np.ndarray) -> dict[str, Any]:
     percents = np.round(100 * weights).astype(int).tolist()
     return {
         "name": _named(piece),

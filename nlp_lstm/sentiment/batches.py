@@ -1,6 +1,6 @@
 """Token ids of many texts, and the batches that training and evaluation take from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from nlp_lstm.text.words import tokenize
 BUCKETS = (48, 96, 144, 192, 256, 320, 400)
 
 
-def _token_batches(texts: Sequence[str]):
+def _token_batches(texts: Sequence[str]) -> tf.data.Dataset:
     graph = tf.function(tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
     return (
         tf.data.Dataset.from_tensor_slices(tf.constant(list(texts), tf.string)).batch(256).map(graph, tf.data.AUTOTUNE)
@@ -74,7 +74,7 @@ def bucketed_batches(
     return dataset.apply(tf.data.experimental.assert_cardinality(number_of_batches)).prefetch(2)
 
 
-def sorted_batches(ids: Sequence[np.ndarray], tokens_per_batch: int):
+def sorted_batches(ids: Sequence[np.ndarray], tokens_per_batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
     """Padded batches of texts of like length, each with the texts' places: yields `(places, ids (batch, time))`."""
     order = by_length(ids)
     start = 0

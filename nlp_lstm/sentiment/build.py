@@ -1,5 +1,7 @@
 """A sentiment classifier as its settings describe it, and that of a finished run."""
 
+from typing import Any
+
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.ngrams import NgramClassifier
@@ -39,7 +41,7 @@ def load_run(run: RunFolder) -> tuple[SentimentClassifier | BlendedClassifier, V
         UserError: if the folder holds no finished training run of a sentiment classifier.
     """
 
-    def load(config):
+    def load(config: dict[str, Any]) -> tuple[SentimentClassifier | BlendedClassifier, Vocabulary, Settings]:
         settings = settings_of(config, Settings)
         vocabulary = Vocabulary.load(run.path / "vocabulary.txt")
         classifier = build_classifier(settings, len(vocabulary), stored_dtype="float16")

@@ -71,8 +71,8 @@ def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int =
     return float(total)
 
 
-def _accuracy_by_length(correct, length):
-    rows = []
+def _accuracy_by_length(correct: np.ndarray, length: np.ndarray) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     low = -1  # a text may have no token
     for high in (*LENGTH_BUCKETS, None):
         inside = (length > low) & (length <= high) if high else length > low

@@ -1,5 +1,8 @@
 """What a served model does, from strings to strings in one graph of core TensorFlow operations."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
@@ -38,17 +41,17 @@ class SentimentServing(tf.Module):
         self.table = vocabulary.table
 
     @property
-    def resources(self):
+    def resources(self) -> list[Any]:
         """What the graphs read and a SavedModel must hold."""
         return [self.classifier, self.table]
 
     @property
-    def signatures(self):
+    def signatures(self) -> dict[str, Callable[..., dict[str, Any]]]:
         """The signatures by the names that a server knows them by."""
         return {"serving_default": self.serving_default, "classify": self.classify, "explain": self.explain}
 
     @tf.function(input_signature=[_TEXT], autograph=False)
-    def serving_default(self, text):
+    def serving_default(self, text: Any) -> dict[str, Any]:
         """Label and P(positive) of each text.
 
         Args:
@@ -61,7 +64,7 @@ class SentimentServing(tf.Module):
         return {"label": _labels(score), "score": score}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def classify(self, inputs):
+    def classify(self, inputs: Any) -> dict[str, Any]:
         """The same for TensorFlow Serving's Classify.
 
         Args:
@@ -76,7 +79,7 @@ class SentimentServing(tf.Module):
         return {"classes": classes, "scores": tf.stack([1.0 - score, score], axis=-1)}
 
     @tf.function(input_signature=[_TEXT], autograph=False)
-    def explain(self, text):
+    def explain(self, text: Any) -> dict[str, Any]:
         """What each token did.
 
         Args:
@@ -109,26 +112,26 @@ class SentimentServing(tf.Module):
                 answer[f"{direction}_{name}"] = tf.reduce_mean(getattr(gates, name), axis=-1) * visible
         return answer
 
-    def _ids(self, tokens):
+    def _ids(self, tokens: Any) -> Any:
         ids = _between(tokens.with_flat_values(self.table.lookup(tokens.flat_values)), BOUNDARY, BOUNDARY)
         # Every text has its two boundaries; no text at all must still have steps for the loop to stack.
         longest = tf.maximum(tf.reduce_max(ids.row_lengths()), 2)
         return ids.to_tensor(PADDING, shape=tf.stack([tf.constant(-1, tf.int64), longest]))
 
 
-def _tokens(text):
+def _tokens(text: Any) -> Any:
     """The last tokens of each text, ragged `(batch, time)`."""
     start = tf.maximum(tf.strings.length(text) - LONGEST_TEXT_BYTES, 0)
     text = tf.strings.substr(text, start, tf.fill(tf.shape(start), LONGEST_TEXT_BYTES))
     return tokenize(text)[:, -LONGEST_TEXT_TOKENS:]
 
 
-def _between(rows, first, last):
+def _between(rows: Any, first: str | int, last: str | int) -> Any:
     """Put one value before and one behind every row of a ragged tensor."""
     column = tf.ones_like(rows.row_lengths()[:, None], tf.int32)
     edges = [tf.fill(tf.shape(column), tf.constant(value, rows.dtype)) for value in (first, last)]
     return tf.concat([edges[0], rows, edges[1]], axis=1)
 
 
-def _labels(score):
+def _labels(score: Any) -> Any:
     return tf.where(score > 0.5, "positive", "negative")

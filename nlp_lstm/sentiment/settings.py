@@ -89,7 +89,7 @@ class Settings:
     ngram_regularization: float = 10.0
     "Strength of the penalty on the squared weights of the n-gram model."
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self, _RANGES)
 
     @property

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -81,7 +81,7 @@ def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> _EncodedText
     )
 
 
-def _round_to_half(table) -> None:
+def _round_to_half(table: Any) -> None:
     table.assign(keras.ops.convert_to_numpy(table).astype(np.float16).astype(np.float32))
 
 
@@ -113,7 +113,7 @@ def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings) -> Voc
     return Vocabulary.load(path)
 
 
-def _pretrain(encoder, ids: list[np.ndarray], run: RunFolder, settings: Settings) -> None:
+def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings) -> None:
     """Pre-train the encoder as two language models."""
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
     model.build((None, settings.window))
@@ -126,7 +126,7 @@ def _pretrain(encoder, ids: list[np.ndarray], run: RunFolder, settings: Settings
     steps = max(1, round(windows_in_pass * settings.pretraining_passes / settings.pretraining_epochs / size))
     passes: dict[int, np.ndarray] = {}
 
-    def epoch_windows(epoch):
+    def epoch_windows(epoch: int) -> np.ndarray:
         """Pass after pass over the text, as many windows an epoch as make up the passes asked for."""
         start = (epoch - 1) * steps * size
         rows: list[np.ndarray] = []
@@ -138,7 +138,7 @@ def _pretrain(encoder, ids: list[np.ndarray], run: RunFolder, settings: Settings
             rows.extend(passes[number][offset : offset + steps * size - len(rows)])
         return np.stack(rows)
 
-    def dataset(windows):
+    def dataset(windows: np.ndarray) -> Any:
         import tensorflow as tf
 
         return tf.data.Dataset.from_tensor_slices((windows, np.zeros(len(windows), np.float32))).batch(size).prefetch(2)
@@ -173,7 +173,7 @@ def _train_with_labels(
     run: RunFolder,
     settings: Settings,
 ) -> None:
-    def epoch_batches(epoch):
+    def epoch_batches(epoch: int) -> Any:
         return batches.bucketed_batches(
             training.ids,
             training.labels,

@@ -1,6 +1,7 @@
 """Rules that rewrite characters, such as NFKC, in graph, from the form in which SentencePiece compiles them."""
 
 import struct
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -60,7 +61,7 @@ class Rules:
             unit = following ^ int(self.link[following])
         return self.right_sides[int(self.number[self.link[unit]])] if self.has_value[following] else None
 
-    def rewrite(self, text):
+    def rewrite(self, text: Any) -> Any:
         """Rewrite texts, valid UTF-8, string `(batch,)`."""
         if self.is_empty:
             return text
@@ -72,15 +73,15 @@ class Rules:
         )
         return tf.ensure_shape(changed, [None])
 
-    def _longest_prefixes(self, symbols):
+    def _longest_prefixes(self, symbols: Any) -> tuple[Any, Any]:
         """The bytes that the longest fitting left side has, 0 for none, and the value of its rule, at each byte."""
         label, link, has_value = (tf.constant(array) for array in (self.label, self.link, self.has_value))
         time = tf.shape(symbols)[1]
 
-        def is_reading(_offset, _unit, reading, _length, _value, _padded):
+        def is_reading(_offset: Any, _unit: Any, reading: Any, _length: Any, _value: Any, _padded: Any) -> Any:
             return tf.reduce_any(reading)
 
-        def body(offset, unit, reading, length, value, padded):
+        def body(offset: Any, unit: Any, reading: Any, length: Any, value: Any, padded: Any) -> tuple[Any, ...]:
             byte = padded[:, :time]
             following = tf.where(reading, tf.bitwise.bitwise_xor(unit, byte), 0)
             reading = reading & (tf.cast(tf.gather(label, following), tf.int32) == byte)
@@ -97,10 +98,10 @@ class Rules:
         )
         return length, value
 
-    def _replace(self, text, length, value):
+    def _replace(self, text: Any, length: Any, value: Any) -> Any:
         steps = tf.shape(length)[1]
 
-        def body(t, free_from, all_replaced, all_kept):
+        def body(t: Any, free_from: Any, all_replaced: Any, all_kept: Any) -> tuple[Any, ...]:
             is_free = free_from <= t
             replaced = is_free & (length[:, t] > 0)
             free_from = tf.where(replaced, t + length[:, t], free_from)

@@ -13,8 +13,9 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -93,7 +94,7 @@ class Subwords:
             for piece, spelling in zip(self.pieces, self.spelling, strict=True)
         ]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pieces)
 
     @classmethod
@@ -144,11 +145,11 @@ class Subwords:
         Path(path).write_bytes(self.model)
 
     @property
-    def resources(self):
+    def resources(self) -> list[Any]:
         """The tables that the graphs read and a SavedModel must hold."""
         return [self.character_table]
 
-    def normalize(self, text):
+    def normalize(self, text: Any) -> Any:
         """Make texts plain as the library does before it splits them, spaces written as `▁`.
 
         >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
@@ -164,7 +165,7 @@ class Subwords:
         text = tf.strings.regex_replace(tf.strings.join(["▁", text]), " ", WORD_MARK)
         return tf.strings.regex_replace(text, f"(?:{WORD_MARK})+$", "")
 
-    def without_blanks(self, text):
+    def without_blanks(self, text: Any) -> Any:
         r"""Shorter texts that `normalize` makes the same of: their white space and control characters drawn together.
 
         >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
@@ -183,7 +184,7 @@ class Subwords:
             text = tf.strings.regex_replace(text, f"[{nothings}]+", self._nothings[0])
         return tf.strings.regex_replace(text, f"[{spaces}{nothings}]*[{spaces}][{spaces}{nothings}]*", " ")
 
-    def encode(self, text, longest=None):
+    def encode(self, text: Any, longest: int | None = None) -> Any:
         """The ids of texts, int32, ragged `(batch, pieces)`, in graph; an empty text has none.
 
         Args:
@@ -198,7 +199,7 @@ class Subwords:
             text = tf.strings.substr(text, 0, longest, unit="UTF8_CHAR")
         return self._segmented(text, self._likeliest)
 
-    def sampled(self, text, alpha, seed):
+    def sampled(self, text: Any, alpha: float, seed: Any) -> Any:
         r"""The ids of texts, as of `encode`, in segmentations that are drawn rather than the likeliest ones.
 
         >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
@@ -223,7 +224,7 @@ class Subwords:
         """
         return self._segmented(self.normalize(text), lambda ending: self._drawn(ending, alpha, seed))
 
-    def _segmented(self, text, choose):
+    def _segmented(self, text: Any, choose: Callable[[Any], Any]) -> Any:
         points = tf.strings.unicode_decode(text, "UTF-8")
         lengths = tf.cast(points.row_lengths(), tf.int32)  # (B,)
         # One more, since no loop of TensorFlow gives a tensor of no steps.
@@ -247,7 +248,7 @@ class Subwords:
         row_lengths = tf.math.unsorted_segment_sum(width, row, tf.shape(kept)[0])
         return tf.RaggedTensor.from_row_lengths(ids, row_lengths, validate=False)
 
-    def _ending(self, symbols):
+    def _ending(self, symbols: Any) -> Any:
         """The piece that ends at each character, for each length from the longest on, int32 `(time, batch, L)`."""
         unknown, none = len(self.pieces), len(self.pieces) + 1
         ending = []
@@ -258,11 +259,11 @@ class Subwords:
             ending.append(tf.pad(found, [[0, 0], [length - 1, 0]], constant_values=none)[:, :time])
         return tf.transpose(tf.stack(ending, axis=-1), [1, 0, 2])
 
-    def _likeliest(self, ending):
+    def _likeliest(self, ending: Any) -> Any:
         """How long the last piece of the likeliest segmentation up to each character is (Viterbi 1967)."""
         scores, lengths = tf.constant(self.scores), tf.range(self.trie.longest, 0, -1)
 
-        def step(t, best):
+        def step(t: Any, best: Any) -> tuple[Any, Any]:
             candidates = best + tf.gather(scores, ending[t])  # (B, L)
             highest = tf.reduce_max(candidates, axis=1, keepdims=True)
             # Of equals the library keeps the earliest start; argmax does not promise which it takes.
@@ -270,7 +271,7 @@ class Subwords:
 
         return self._along(ending, step)
 
-    def _drawn(self, ending, alpha, seed):
+    def _drawn(self, ending: Any, alpha: float, seed: Any) -> Any:
         """How long the last piece of a drawn segmentation up to each character is.
 
         Forward filtering, backward sampling: given that a piece ends somewhere, its length depends on nothing behind
@@ -281,18 +282,18 @@ class Subwords:
         uniform = tf.random.stateless_uniform(tf.shape(ending), seed, minval=np.finfo(np.float32).tiny)
         noise = -tf.math.log(-tf.math.log(uniform))
 
-        def step(t, logits):
+        def step(t: Any, logits: Any) -> tuple[Any, Any]:
             candidates = logits + tf.gather(scores, ending[t])  # (B, L)
             drawn = tf.argmax(candidates + noise[t], axis=1, output_type=tf.int32)
             return tf.reduce_logsumexp(candidates, axis=1, keepdims=True), self.trie.longest - drawn
 
         return self._along(ending, step)
 
-    def _along(self, ending, step):
+    def _along(self, ending: Any, step: Callable[[Any, Any], tuple[Any, Any]]) -> Any:
         """Go along texts with a value for each of the last `L` places; gives the lengths that `step` chooses."""
         steps, rows, longest = tf.shape(ending)[0], tf.shape(ending)[1], self.trie.longest
 
-        def body(t, values, all_lengths):
+        def body(t: Any, values: Any, all_lengths: Any) -> tuple[Any, ...]:
             value, length = step(t, values)
             return t + 1, tf.concat([values[:, 1:], value], axis=1), all_lengths.write(t, length)
 
@@ -310,19 +311,19 @@ class Subwords:
         )
         return tf.ensure_shape(piece_length.stack(), [None, None])
 
-    def decode(self, ids):
+    def decode(self, ids: Any) -> Any:
         """The text of ids `(batch, pieces)`, string `(batch,)`, in graph; the special ids are passed over."""
         at_start = tf.gather(tf.constant(self.spelling_at_start, tf.string), ids)
         is_start = tf.cumsum(tf.strings.length(at_start), axis=-1, exclusive=True) == 0
         pieces = tf.where(is_start, at_start, tf.gather(tf.constant(self.spelling, tf.string), ids))
         return mend(tf.strings.reduce_join(pieces, axis=-1))
 
-    def spelled(self, ids):
+    def spelled(self, ids: Any) -> Any:
         """Each id as the library spells its piece, padding as "", strings of the shape of `ids`, in graph."""
         return tf.gather(tf.constant(["", *self.pieces[1:]], tf.string), ids)
 
 
-def _character_trie(numbers):
+def _character_trie(numbers: Mapping[str, int]) -> tuple[Trie, Any]:
     """A trie over strings, and the table from code points to its symbols."""
     points = sorted({ord(character) for key in numbers for character in key})
     symbols = {point: number for number, point in enumerate(points, start=1)}
@@ -333,7 +334,7 @@ def _character_trie(numbers):
     return Trie({tuple(symbols[ord(character)] for character in key): n for key, n in numbers.items()}), table
 
 
-def _parse(model: bytes):
+def _parse(model: bytes) -> Any:
     try:
         parsed = sentencepiece_model_pb2.ModelProto.FromString(model)
         sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -364,12 +365,12 @@ def _parse(model: bytes):
     return parsed
 
 
-def _walk_back(piece_length, lengths):
+def _walk_back(piece_length: Any, lengths: Any) -> Any:
     """True `(batch, time)` where a piece of each text's segmentation ends."""
     time = tf.shape(piece_length)[1]
     piece_length = tf.transpose(piece_length)  # (T, B)
 
-    def body(t, end, all_kept):
+    def body(t: Any, end: Any, all_kept: Any) -> tuple[Any, ...]:
         kept = end == t + 1
         return t - 1, tf.where(kept, end - piece_length[t], end), all_kept.write(t, kept)
 
@@ -382,11 +383,11 @@ def _walk_back(piece_length, lengths):
     return tf.transpose(tf.ensure_shape(kept.stack(), [None, None]))
 
 
-def _utf8_length(point):
+def _utf8_length(point: Any) -> Any:
     return 1 + sum(tf.cast(point >= bound, tf.int32) for bound in (0x80, 0x800, 0x10000))
 
 
-def _utf8_byte(point, length, place):
+def _utf8_byte(point: Any, length: Any, place: Any) -> Any:
     """Byte number `place` of a code point that has `length` bytes in UTF-8."""
     rest = tf.bitwise.right_shift(point, 6 * (length - 1 - place))
     marks = tf.constant([0, 0, 0xC0, 0xE0, 0xF0])  # of a first byte, by length

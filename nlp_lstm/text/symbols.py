@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -46,7 +47,7 @@ class Symbols:
         )
         self._by_character = {character: number for number, character in enumerate(self.characters, start=1)}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.spelling)
 
     @classmethod
@@ -85,7 +86,7 @@ class Symbols:
             return np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int32)
         return np.fromiter((self._by_character.get(character, UNKNOWN) for character in text), np.int32, len(text))
 
-    def split(self, text):
+    def split(self, text: Any) -> Any:
         """The symbols of each text as strings, ragged `(batch, symbols)`, in graph.
 
         Args:
@@ -93,6 +94,6 @@ class Symbols:
         """
         return tf.strings.bytes_split(text) if self.unit == "byte" else tf.strings.unicode_split(text, "UTF-8")
 
-    def lookup(self, symbols):
+    def lookup(self, symbols: Any) -> Any:
         """The int32 ids of a dense or ragged tensor of symbols, in graph."""
         return self.table.lookup(symbols)

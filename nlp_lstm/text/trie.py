@@ -1,6 +1,7 @@
 """A dictionary of symbol sequences that a graph walks with two gathers a step: a double array."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +40,7 @@ class Trie:
         largest = max((max(key) for key in values), default=0)
         self._lay_out(children, numbers, largest)
 
-    def _lay_out(self, children, numbers, largest):
+    def _lay_out(self, children: Sequence[Mapping[int, int]], numbers: Sequence[int], largest: int) -> None:
         free = np.ones(len(children) + largest + 2, bool)
         free[[_ROOT, _DEAD]] = False
         bases, places = np.zeros(len(children), np.int32), np.zeros(len(children), np.int32)
@@ -71,7 +72,7 @@ class Trie:
         for node, following in enumerate(children):
             self.parent[places[list(following.values())]] = places[node]
 
-    def prefixes(self, symbols):
+    def prefixes(self, symbols: Any) -> list[Any]:
         """The number of every key that stands in a text, by where it begins and how long it is.
 
         Args:

@@ -1,5 +1,7 @@
 """UTF-8: which bytes may follow which, and mending texts that are none."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -41,7 +43,7 @@ def utf8_transitions() -> np.ndarray:
     return table
 
 
-def mend(text):
+def mend(text: Any) -> Any:
     r"""Texts as valid UTF-8, in graph: bytes that are none become U+FFFD.
 
     >>> mend(tf.constant([b"a\xff"])).numpy()[0].decode() == "a\ufffd"

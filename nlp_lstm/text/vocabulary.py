@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -32,7 +33,7 @@ class Vocabulary:
             default_value=UNKNOWN,
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.tokens)
 
     @classmethod
@@ -50,7 +51,7 @@ class Vocabulary:
         """Write a token a line; no token holds white space."""
         Path(path).write_text("".join(f"{token}\n" for token in self.tokens), encoding="utf-8")
 
-    def lookup(self, tokens):
+    def lookup(self, tokens: Any) -> Any:
         """The int32 ids of a dense or ragged string tensor, in graph."""
         return self.table.lookup(tokens)
 

@@ -4,6 +4,8 @@ Source text may hold HTML line breaks, any script, emoji and invalid UTF-8. What
 single punctuation marks and single symbols.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 # RE2 syntax. A word is a run of letters, marks and digits, with apostrophes or single hyphens inside. In the scripts
@@ -15,7 +17,7 @@ _SYMBOL = r"[^\p{L}\p{M}\p{N}\s'’_-]"
 _APOSTROPHE = r"[’‘`´]"
 
 
-def normalize(text):
+def normalize(text: Any) -> Any:
     """Make text plain: valid UTF-8, lower case, no HTML breaks, no control characters, one kind of apostrophe.
 
     >>> normalize(tf.constant(["A GREAT<br />film, isn’t it?"])).numpy()
@@ -36,7 +38,7 @@ def normalize(text):
     return tf.strings.strip(text)
 
 
-def split(text):
+def split(text: Any) -> Any:
     """Split normalised text into tokens.
 
     >>> split(tf.constant(["a great film, isn't it?"])).to_list()
@@ -60,6 +62,6 @@ def split(text):
     return tf.strings.split(text)
 
 
-def tokenize(text):
+def tokenize(text: Any) -> Any:
     """`normalize`, then `split`."""
     return split(normalize(text))

@@ -1,13 +1,13 @@
 """Batches of sentence pairs of like lengths, for a translator."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from nlp_lstm.datasets.pairs import Pairs
-from nlp_lstm.text.subwords import BEGINNING, END, PADDING
+from nlp_lstm.text.subwords import BEGINNING, END, PADDING, Subwords
 from nlp_lstm.translation.build import Vocabularies
 
 # Few source lengths, since XLA compiles the encoder once for each.
@@ -78,10 +78,10 @@ class PairBatches:
         if rng is not None:
             self.batches = [self.batches[place] for place in rng.permutation(len(self.batches))]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]]:
         for source_length, rows, places in self.batches:
             target_length = 2 + max(len(self.pairs[place].target) for place in places)
             source = np.full((rows, source_length), PADDING, np.int32)
@@ -112,7 +112,7 @@ def id_pairs(vocabularies: Vocabularies, pairs: Pairs) -> list[IdPair]:
 def drawn_id_pairs(vocabularies: Vocabularies, alpha: float) -> Callable[[Pairs, Sequence[int]], list[IdPair]]:
     """What gives the ids of pairs, each side in a segmentation that is drawn, by a seed of integers."""
 
-    def graph(side):
+    def graph(side: Subwords) -> Callable[[Any, Any], Any]:
         seed = tf.TensorSpec([2], tf.int32)
         return tf.function(
             lambda texts, seed: side.sampled(texts, alpha, seed), input_signature=[_TEXTS, seed], autograph=False
@@ -120,7 +120,7 @@ def drawn_id_pairs(vocabularies: Vocabularies, alpha: float) -> Callable[[Pairs,
 
     graphs = [graph(side) for side in vocabularies]
 
-    def draw(pairs, seed):
+    def draw(pairs: Pairs, seed: Sequence[int]) -> list[IdPair]:
         seeds = [np.random.default_rng([*seed, side]) for side in range(len(graphs))]
         each = [
             lambda texts, graph=graph, rng=rng: graph(texts, rng.integers(2**31, size=2, dtype=np.int32))
@@ -134,7 +134,7 @@ def drawn_id_pairs(vocabularies: Vocabularies, alpha: float) -> Callable[[Pairs,
 _TEXTS = tf.TensorSpec([None], tf.string)
 
 
-def _in_batches(graphs, pairs: Pairs) -> list[IdPair]:
+def _in_batches(graphs: Sequence[Callable[[Any], Any]], pairs: Pairs) -> list[IdPair]:
     sides = []
     for graph, texts in zip(graphs, pairs, strict=True):
         batches = (texts[start : start + 512] for start in range(0, len(texts), 512))

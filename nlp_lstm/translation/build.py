@@ -1,7 +1,7 @@
 """A translator as its settings describe it, its subwords, and those of a finished run."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.translator import Translator
@@ -81,7 +81,7 @@ def load_run(run: RunFolder) -> TrainedTranslator:
         UserError: if the folder holds no finished training run of a translator, or its parts do not fit together.
     """
 
-    def load(config):
+    def load(config: dict[str, Any]) -> TrainedTranslator:
         settings = settings_of(config, Settings)
         vocabularies = load_vocabularies(run)
         if vocabularies.digest() != config.get("subwords_sha256", vocabularies.digest()):

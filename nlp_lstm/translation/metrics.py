@@ -160,7 +160,7 @@ def bleu_by_length(
     return rows
 
 
-def _streams(translations, references) -> list[list[Any]]:
+def _streams(translations: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[Any]]:
     """The references as sacreBLEU takes them: a stream of first ones, one of second ones, and so on, None for none."""
     if len(translations) != len(references):
         raise ValueError(f"{len(translations)} translations and references of {len(references)}: give as many of both")

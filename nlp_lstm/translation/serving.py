@@ -1,6 +1,7 @@
 """What a served translator does, from strings to strings in one graph of core TensorFlow operations."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -60,17 +61,17 @@ class TranslationServing(tf.Module):
         self.source_subwords = source_subwords or subwords
 
     @property
-    def resources(self):
+    def resources(self) -> list[Any]:
         """What the graphs read and a SavedModel must hold."""
         return [*self.models, *self.source_subwords.resources]
 
     @property
-    def signatures(self):
+    def signatures(self) -> dict[str, Any]:
         """The signatures by the names that a server knows them by."""
         return {name: getattr(self, name) for name in ("serving_default", "n_best", "explain", "encode")}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
-    def serving_default(self, text):
+    def serving_default(self, text: Any) -> dict[str, Any]:
         """Translate texts, with a beam of `DEFAULT_BEAM`.
 
         Args:
@@ -90,7 +91,7 @@ class TranslationServing(tf.Module):
         ],
         autograph=False,
     )
-    def n_best(self, text, beam_size):
+    def n_best(self, text: Any, beam_size: Any) -> dict[str, Any]:
         """The best translations of texts.
 
         Args:
@@ -115,7 +116,7 @@ class TranslationServing(tf.Module):
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
-    def explain(self, text):
+    def explain(self, text: Any) -> dict[str, Any]:
         """Translate texts and tell what was looked at.
 
         Args:
@@ -143,7 +144,7 @@ class TranslationServing(tf.Module):
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
-    def encode(self, text):
+    def encode(self, text: Any) -> dict[str, Any]:
         """Split texts into the subwords that the model reads.
 
         Args:
@@ -160,7 +161,7 @@ class TranslationServing(tf.Module):
     # What several signatures call is a function of its own, so that a SavedModel holds it, and its tables, once.
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def _source(self, text):
+    def _source(self, text: Any) -> Any:
         """Ids `(batch, source)` of what is read of texts, each with its end."""
         text = tf.strings.substr(text, 0, LONGEST_TEXT_BYTES)
         ids = self.source_subwords.encode(text, 1 + LONGEST_TEXT)  # the mark of the first word before it
@@ -173,14 +174,14 @@ class TranslationServing(tf.Module):
     @tf.function(
         input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)], autograph=False
     )
-    def _search(self, source, beam_size):
+    def _search(self, source: Any, beam_size: Any) -> Found:
         """The best translations of source ids, `Found`; of an empty source the end alone, with the score 0."""
         length = tf.reduce_sum(tf.cast(source != PADDING, tf.int32), axis=1)
         encoded = [model.encode(source) for model in self.models]
         memories, states = zip(*encoded, strict=True)
         width = len(DecoderState._fields)
 
-        def step(ids, state):
+        def step(ids: Any, state: Sequence[Any]) -> tuple[Any, list[Any], Any]:
             parts = [DecoderState(*state[first : first + width]) for first in range(0, len(state), width)]
             log_probs, states, attention = self._ask(ids, parts, memories)
             return log_probs, [part for state in states for part in state], attention
@@ -206,10 +207,12 @@ class TranslationServing(tf.Module):
         )
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
-    def _source_spelled(self, ids):
+    def _source_spelled(self, ids: Any) -> Any:
         return self.source_subwords.spelled(ids)
 
-    def _ask(self, ids, states: Sequence[DecoderState], memories: Sequence[Memory]):
+    def _ask(
+        self, ids: Any, states: Sequence[DecoderState], memories: Sequence[Memory]
+    ) -> tuple[Any, tuple[DecoderState, ...], Any]:
         """One step of all models: the mean of their log-probabilities, their states, the mean of their attention."""
         answers = [
             model.step(ids, state, memory) for model, state, memory in zip(self.models, states, memories, strict=True)
@@ -217,14 +220,16 @@ class TranslationServing(tf.Module):
         log_probs, states, attentions = zip(*answers, strict=True)
         return tf.add_n(log_probs) / len(answers), states, tf.add_n(attentions) / len(answers)
 
-    def _attention(self, source, target):
+    def _attention(self, source: Any, target: Any) -> Any:
         """The attention `(batch, source, target)` with which each target id was guessed."""
         encoded = [model.encode(source) for model in self.models]
         memories, states = zip(*encoded, strict=True)
         steps = tf.shape(target)[1]
         read = tf.concat([tf.fill([tf.shape(target)[0], 1], BEGINNING), target[:, :-1]], axis=1)
 
-        def body(t, states, all_attention):
+        def body(
+            t: Any, states: Sequence[DecoderState], all_attention: tf.TensorArray
+        ) -> tuple[Any, Sequence[DecoderState], tf.TensorArray]:
             _, states, attention = self._ask(read[:, t], states, memories)
             return t + 1, states, all_attention.write(t, attention[:, 0])
 
@@ -237,7 +242,7 @@ class TranslationServing(tf.Module):
         return tf.transpose(tf.ensure_shape(attention.stack(), [None, None, None]), [1, 2, 0])
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.int32)], autograph=False)
-    def _told(self, ids):
+    def _told(self, ids: Any) -> Any:
         """Translations `(batch, beams, T)` as text, each a line: what would break one is a space."""
         rows, beams, steps = tf.unstack(tf.shape(ids))
         text = self.subwords.decode(tf.reshape(ids, [rows * beams, steps]))
@@ -245,7 +250,7 @@ class TranslationServing(tf.Module):
         return tf.reshape(text, [rows, beams])
 
 
-def _different(texts, scores):
+def _different(texts: Any, scores: Any) -> tuple[Any, Any]:
     """Each text of a row `(batch, found)` where it stands first, and what is left moved up."""
     places = tf.range(tf.shape(texts)[1])
     is_same_before = (texts[:, :, None] == texts[:, None, :]) & (places[:, None] > places)  # (B, text, text before)

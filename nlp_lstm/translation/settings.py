@@ -85,7 +85,7 @@ class Settings:
     averaging: float = 0.998
     "Decay of the average of the weights, which is what is judged and kept; 0 for none."
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_ranges(self, _RANGES)
 
 

@@ -130,7 +130,7 @@ def _train(
     draw = drawn_id_pairs(vocabularies, settings.subword_sampling) if settings.subword_sampling else None
 
     @functools.lru_cache(maxsize=1)  # the schedule counts those of the first epoch, with which training then begins
-    def batches(epoch):
+    def batches(epoch: int) -> PairBatches:
         found = draw(pairs["train"], (settings.seed, epoch)) if draw else ids["train"]
         return _batches(found, settings, (settings.seed, epoch))
 
@@ -148,7 +148,7 @@ def _train(
     trained.compile(optimizer, loss=smoothed_loss, metrics=[NatsPerToken()], jit_compile=False)
     serving = TranslationServing([model], vocabularies.target, source_subwords=vocabularies.source)
 
-    def figures():
+    def figures() -> dict[str, float]:
         return {"val_bleu": validation_bleu(translate_greedily(serving, validation.source), references)}
 
     train_stage(
