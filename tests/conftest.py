@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import gc
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 # A traced function is thousands of Python objects. By default the collector looks through all of them after each 700
 # new ones, which was a sixth of the time of all tests.
 gc.set_threshold(100_000)
+
+# XLA compiles a loop anew for each shape, and in tests each runs a few steps. Without LLVM's optimization the same
+# operations are done in the same order; processes that tests start have it from the environment.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 GROUPS = {
     "translation": ("translation", "[shared", "[separate"),
@@ -49,6 +54,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return GroupScheduling(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_left_of_other_modules_is_not_looked_through():
+    """Of TensorFlow millions of objects live on, and `keras.utils.clear_session` asks for a collection each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -428,6 +440,7 @@ def loader(tmp_path_factory, worker_id) -> Path:
                 *(str(Path(__file__).parent / "saved_model_loader.cc"), "-o", str(program)),
                 *("-Wl,--no-as-needed", f"-L{library}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"),
                 f"-Wl,-rpath,{library}",
+                *(["-fuse-ld=gold"] if shutil.which("ld.gold") else []),  # links in a third of the time
             ]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-5000:]

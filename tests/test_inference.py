@@ -1,9 +1,30 @@
-"""Many texts in batches of like length: each has its own answer, and none is padded more than it must be."""
+"""Signatures traced when asked for; texts in batches of like length, each with its own answer and little padding."""
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from nlp_lstm.inference import answers_by_length, by_length
+from nlp_lstm.inference import TracedSignatures, answers_by_length, by_length
+
+
+def test_a_signature_is_traced_when_it_is_asked_for_and_not_again():
+    traced = []
+
+    def function_of(name, factor):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="x")], autograph=False)
+        def function(x):
+            traced.append(name)
+            return {"y": factor * x}
+
+        return function
+
+    signatures = TracedSignatures({"double": function_of("double", 2), "triple": function_of("triple", 3)})
+    assert traced == []
+    assert list(signatures) == ["double", "triple"]
+    for _ in range(2):
+        assert signatures["triple"](x=tf.constant([1, 5]))["y"].numpy().tolist() == [3, 15]
+    assert traced == ["triple"]
+    assert "half" not in signatures
 
 
 def test_the_shortest_comes_first_and_equals_stay_in_order():

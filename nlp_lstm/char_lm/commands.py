@@ -144,7 +144,7 @@ def generate(
     model = cli.shipped_unless_named(model, run, "char_lm")
     read = cli.text_from((prompt,) if prompt or file is None else (), file, encoding).decode("utf-8", "replace")
     opened = inference.CharLm(model, run)
-    unknown = {character for character in read if opened.symbols.unit == "character" and not opened.knows(character)}
+    unknown = {character for character in set(read) if not opened.knows(character)}
     if unknown:
         told = " ".join(sorted(repr(character) for character in unknown)[:10])
         cli.tell(f"the model does not know {told} and reads something unknown there")

@@ -18,6 +18,7 @@ from nlp_lstm.char_lm.serving import BEGINNING, CharLmServing
 from nlp_lstm.char_lm.writing import zero_state
 from nlp_lstm.datasets.corpus import load_judged
 from nlp_lstm.errors import UserError
+from nlp_lstm.inference import TracedSignatures
 from nlp_lstm.lstm import Gates
 from nlp_lstm.models.language_model import LanguageModel
 from nlp_lstm.run_folder import RunFolder
@@ -55,8 +56,7 @@ class CharLm:
         if run is not None:
             self.language_model, symbols, _ = load_run(RunFolder(run))
             self._held: Any = CharLmServing(self.language_model, symbols)
-            functions = self._held.signatures.items()
-            self.signatures: Signatures = {name: function.get_concrete_function() for name, function in functions}
+            self.signatures: Signatures = TracedSignatures(self._held.signatures)
         else:
             # TensorFlow frees the variables of a model that nobody holds, though its functions live on.
             self._held = saved_model.load(model, "read")

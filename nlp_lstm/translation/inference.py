@@ -10,7 +10,7 @@ import tensorflow as tf
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.pairs import Pairs
 from nlp_lstm.errors import UserError
-from nlp_lstm.inference import answers_by_length
+from nlp_lstm.inference import TracedSignatures, answers_by_length
 from nlp_lstm.pictures.attention_map import AttendedTranslation
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.translation.build import load_run
@@ -51,10 +51,7 @@ class TranslationModel:
     ):
         if runs:
             self._held: Any = serving_of(runs, alpha, beta)
-            functions = self._held.signatures.items()
-            self.signatures: Mapping[str, Callable[..., Mapping[str, Any]]] = {
-                name: function.get_concrete_function() for name, function in functions
-            }
+            self.signatures: Mapping[str, Callable[..., Mapping[str, Any]]] = TracedSignatures(self._held.signatures)
         else:
             # TensorFlow frees the variables of a model that nobody holds, though its functions live on.
             self._held = saved_model.load(model, "serving_default", "n_best", "explain")
