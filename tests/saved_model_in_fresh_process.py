@@ -1,14 +1,17 @@
-"""Run the signatures of a SavedModel; as a script, in a process that has TensorFlow and nothing of this project.
+"""Run the signatures of SavedModels; as a script, in a process that has TensorFlow and nothing of this project.
 
-    python saved_model_in_fresh_process.py MODEL BATCHES ANSWERS
+    python saved_model_in_fresh_process.py REQUESTS ANSWERS
 
-`BATCHES` is a pickled list of what `run_signatures` takes as inputs; `ANSWERS` gets, pickled, what it returns for each,
-the names of all signatures, and those of all modules that were imported.
+`REQUESTS` is a pickled list of pairs: the path of a model, and a list of what `run_signatures` takes as inputs.
+`ANSWERS` gets for each model, pickled, what it returns for each of these, and the names of all signatures; and then the
+names of all modules that were imported.
 """
 
 import importlib.abc
 import importlib.machinery
+import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,16 +51,32 @@ def run_signatures(signatures, inputs):
     return answers
 
 
+def answers_of_a_fresh_process(requests, folder):
+    """Of each model and its inputs the answers and the names of its signatures."""
+    (folder / "requests").write_bytes(pickle.dumps([(str(path), batches) for path, batches in requests]))
+    process = subprocess.run(
+        # The folder of the script is no place to import from.
+        [sys.executable, "-P", __file__, folder / "requests", folder / "answers"],
+        cwd=folder,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        capture_output=True,
+        timeout=600,
+    )
+    assert process.returncode == 0, process.stderr.decode()
+    answered, modules = pickle.loads((folder / "answers").read_bytes())
+    assert "tensorflow" in modules
+    assert [name for name in modules if name.split(".")[0] in FORBIDDEN] == []
+    return answered
+
+
 if __name__ == "__main__":
-    model_path, batches_path, answers_path = sys.argv[1:]
+    requests_path, answers_path = sys.argv[1:]
     sys.meta_path.insert(0, Forbid())
     import tensorflow as tf
 
-    model = tf.saved_model.load(model_path)
-    batches = pickle.loads(Path(batches_path).read_bytes())
-    result = {
-        "answers": [run_signatures(model.signatures, inputs) for inputs in batches],
-        "signatures": list(model.signatures),
-        "modules": sorted(sys.modules),
-    }
-    Path(answers_path).write_bytes(pickle.dumps(result))
+    answered = []
+    for path, batches in pickle.loads(Path(requests_path).read_bytes()):
+        model = tf.saved_model.load(path)
+        answers = [run_signatures(model.signatures, inputs) for inputs in batches]
+        answered.append({"answers": answers, "signatures": list(model.signatures)})
+    Path(answers_path).write_bytes(pickle.dumps((answered, sorted(sys.modules))))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import re
 import resource
 import shutil
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from rest_requests import char_lm_inputs, sentiment_inputs, strings, translation_inputs
-from saved_model_in_fresh_process import FORBIDDEN, run_signatures
+from saved_model_in_fresh_process import answers_of_a_fresh_process, run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -465,31 +464,26 @@ def assert_same_answers(answers, expected, tolerance):
                 np.testing.assert_array_equal(answer, value, err_msg=f"{name} {key}")
 
 
-@pytest.mark.parametrize("exported", ["sentiment", "character", "byte"], indirect=True)
-def test_a_process_without_this_project_and_keras_gives_the_same_answers(exported, difficult_texts, tmp_path):
-    requests = batches(exported, difficult_texts)
-    (tmp_path / "batches").write_bytes(pickle.dumps(requests))
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-P",  # the folder of the script is no place to import from
-            TESTS / "saved_model_in_fresh_process.py",
-            exported.version,
-            tmp_path / "batches",
-            tmp_path / "answers",
-        ],
-        cwd=tmp_path,
-        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        capture_output=True,
-        timeout=180,
-    )
-    assert process.returncode == 0, process.stderr.decode()
-    result = pickle.loads((tmp_path / "answers").read_bytes())
-    assert "tensorflow" in result["modules"]
-    assert [name for name in result["modules"] if name.split(".")[0] in FORBIDDEN] == []
-    for inputs, answers in zip(requests, result["answers"], strict=True):
-        assert answers.keys() == set(result["signatures"]) == exported.serving.signatures.keys()
-        assert_same_answers(answers, run_signatures(exported.serving.signatures, inputs), 1e-6)
+def assert_fresh_process_agrees(apps, difficult_texts, folder):
+    """One process for several models: to start it takes longer than to ask one."""
+    requests = [(app.version, batches(app, difficult_texts)) for app in apps]
+    for app, (_, asked), found in zip(apps, requests, answers_of_a_fresh_process(requests, folder), strict=True):
+        for inputs, answers in zip(asked, found["answers"], strict=True):
+            assert answers.keys() == set(found["signatures"]) == app.serving.signatures.keys()
+            assert_same_answers(answers, run_signatures(app.serving.signatures, inputs), 1e-6)
+
+
+def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sentiment(
+    exported_sentiment, difficult_texts, tmp_path
+):
+    assert_fresh_process_agrees([exported_sentiment], difficult_texts, tmp_path)
+
+
+def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_char_lm(
+    exported_char_lm, difficult_texts, tmp_path
+):
+    apps = [exported_char_lm("character"), exported_char_lm("byte")]
+    assert_fresh_process_agrees(apps, difficult_texts, tmp_path)
 
 
 def in_bytes(inputs):

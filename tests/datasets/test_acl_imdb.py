@@ -1,9 +1,12 @@
 """The aclImdb layout: a folder and every kind of archive give the same records, and damage is told."""
 
+import bz2
 import gzip
+import lzma
 import os
 import shutil
 import tarfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -192,14 +195,24 @@ def test_damaged_header_is_not_the_end(acl_imdb_set, tmp_path):
     assert f"after member {before!r}" in message(archive)
 
 
+def unpacked(archive):
+    """What a compressed file holds, as far as the library itself sees no damage; else None."""
+    try:
+        return {".gz": gzip, ".xz": lzma, ".bz2": bz2}[archive.suffix].decompress(archive.read_bytes())
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
+        return None
+
+
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tar.xz", ".tar.bz2"])
 def test_damaged_compressed_bytes_are_noticed(acl_imdb_set, tmp_path, suffix):
     archive = acl_imdb_set.pack(tmp_path / f"set{suffix}")
-    whole = archive.read_bytes()
+    whole, unpacked_whole = archive.read_bytes(), unpacked(archive)
     for offset in range(len(whole) // 3, len(whole) - 12, max(1, len(whole) // 15)):
         content = bytearray(whole)
         content[offset] ^= 0x10
         archive.write_bytes(content)
+        if unpacked(archive) == unpacked_whole:  # a copy from another place among zeros, and nothing is damaged
+            continue
         assert "cannot read" in message(archive), offset
 
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from nlp_lstm.datasets.review_records import LabelledText
+from nlp_lstm.datasets.review_table import TableFormat
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment import inference
@@ -198,10 +199,11 @@ def test_kept_figures_read_back_and_a_failure_keeps_the_old_ones(tmp_path, monke
 def test_a_split_is_cut_as_asked(monkeypatch):
     asked = []
 
-    def load(source, splits, **options):
-        asked.append((source, splits, options))
-        return {splits[0]: [LabelledText("film", 0, "a"), LabelledText("a longer film", 1, "b")]}
+    def load(source, split, **options):
+        asked.append((source, split, options))
+        return [LabelledText("film", 0, "a"), LabelledText("a longer film", 1, "b")]
 
-    monkeypatch.setattr(inference, "load_reviews", load)
-    assert inference.evaluate(LengthScores(), "mine", "validation", 7, None, 0.3)["roc_auc"] == 1.0
-    assert asked == [("mine", ["validation"], {"seed": 7, "validation_fraction": 0.3})]
+    monkeypatch.setattr(inference, "load_judged", load)
+    table = TableFormat(text_column="review")
+    assert inference.evaluate(LengthScores(), "mine", "validation", 7, None, 0.3, table)["roc_auc"] == 1.0
+    assert asked == [("mine", "validation", {"seed": 7, "validation_fraction": 0.3, "table": table})]

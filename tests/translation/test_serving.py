@@ -1,12 +1,7 @@
 """The translator's signatures, run from the SavedModel: their contract, and row by row what the models say."""
 
 import json
-import os
-import pickle
-import subprocess
-import sys
 import unicodedata
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +10,7 @@ import sentencepiece
 import tensorflow as tf
 import test_saved_model
 from rest_requests import rest_answer, strings
-from saved_model_in_fresh_process import FORBIDDEN, run_signatures
+from saved_model_in_fresh_process import answers_of_a_fresh_process, run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nlp_lstm.decoding.beam_to_end import NO_SCORE
@@ -213,19 +208,7 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(
 ):
     app = exported_translation("shared")
     requests = test_saved_model.batches(app, difficult_texts)
-    (tmp_path / "batches").write_bytes(pickle.dumps(requests))
-    script = Path(__file__).parents[1] / "saved_model_in_fresh_process.py"
-    process = subprocess.run(
-        # The folder of the script is no place to import from.
-        [sys.executable, "-P", script, app.version, tmp_path / "batches", tmp_path / "answers"],
-        cwd=tmp_path,
-        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        capture_output=True,
-        timeout=600,
-    )
-    assert process.returncode == 0, process.stderr.decode()
-    result = pickle.loads((tmp_path / "answers").read_bytes())
-    assert [name for name in result["modules"] if name.split(".")[0] in FORBIDDEN] == []
+    (result,) = answers_of_a_fresh_process([(app.version, requests)], tmp_path)
     for inputs, answers in zip(requests, result["answers"], strict=True):
         assert answers.keys() == set(result["signatures"]) == CONTRACT.keys()
         test_saved_model.assert_same_answers(answers, run_signatures(app.signatures, inputs), 1e-5)
