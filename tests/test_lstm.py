@@ -753,6 +753,7 @@ def test_config_round_trip_loses_nothing():
         "unroll": True,
         "zero_output_for_mask": True,
         "use_cudnn": False,
+        "jit_compile": True,
     }
     for layer_class, all_options in ((LSTMCell, options), (LSTM, options | of_the_layer)):
         config = layer_class(7, **all_options).get_config()
@@ -779,7 +780,7 @@ def test_arguments_of_keras_mean_the_same_by_name_and_by_position(name):
 
     assert positional(ours) == positional(theirs)
     added = {p.name for p in ours.values() if p.kind == p.KEYWORD_ONLY}
-    assert added == {*ADDED_DEFAULTS, "implementation"}
+    assert added == {*ADDED_DEFAULTS, "implementation", *(["jit_compile"] if name == "LSTM" else [])}
     call, call_of_keras = (
         list(inspect.signature(library.call).parameters) for library in (globals()[name], getattr(keras.layers, name))
     )
