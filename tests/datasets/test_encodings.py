@@ -14,7 +14,7 @@ import zipfile
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nlp_lstm.datasets.encodings import STANDARD_INPUT, Replaced, decode, plain_line_ends
@@ -51,6 +51,8 @@ def test_a_byte_order_mark_decides(capsys, language, encoding, named):
 
 @given(text=st.text(), encoding=st.sampled_from(UNICODE))
 def test_any_text_behind_a_mark_is_read_as_it_was_written(text, encoding):
+    # A mark of UTF-16 and a NUL are the mark of UTF-32.
+    assume(not (encoding.lower().startswith("utf-16") and text.startswith("\0")))
     content = ("\ufeff" + text).encode(encoding)
     try:
         assert decode(content, "it.txt") == text.removeprefix("\ufeff")
