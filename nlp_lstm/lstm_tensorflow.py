@@ -484,28 +484,22 @@ def _room_for(steps: Any) -> Any:
     return tf.reduce_min(tf.where(rooms >= steps, rooms, rooms[-1]))
 
 
-def _with_room(by_row: Any, room: Any) -> Any:
+def _with_room(sequences: Any, room: Any) -> Any:
     """Zeros behind what has a time, up to `room` steps; None for no more than there are."""
-    if room is None:
-        return by_row
 
     def longer(sequence: Any) -> Any:
         if sequence is None or sequence.shape.rank != 3:
             return sequence
         return tf.pad(sequence, [[0, room - tf.shape(sequence)[0]], [0, 0], [0, 0]])
 
-    return by_row._replace(
-        x=longer(by_row.x), mask=longer(by_row.mask), zoneout=tf.nest.map_structure(longer, by_row.zoneout)
-    )
+    return sequences if room is None else tf.nest.map_structure(longer, sequences)
 
 
 def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, room: Any, d_results: Any, compiled: bool) -> Any:
     """The gradient by `x`, both initial states, and each of the weights, None where there is none."""
-    x, _, _, mask, recurrent_dropout_mask, zoneout = _with_room(by_row, room)._replace(x=by_row.x)
+    x, _, _, mask, recurrent_dropout_mask, zoneout = by_row
     W, U, b, gains = weights
-    d_sequence, d_last_hidden, d_last_cell = d_results
-    if steps is not None:
-        d_sequence = tf.pad(d_sequence, [[0, room - steps], [0, 0], [0, 0]])
+    (d_sequence, d_last_hidden, d_last_cell), mask, zoneout = _with_room((d_results, mask, zoneout), room)
     previous_hidden = trace.hidden[:-1]  # (T, B, U)
     if recurrent_dropout_mask is not None:
         previous_hidden = previous_hidden * recurrent_dropout_mask
