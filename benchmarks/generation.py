@@ -72,17 +72,12 @@ def exported_model(folder):
     signatures = {"generate": serving.generate.get_concrete_function()}
     tf.saved_model.save(holder, str(folder), signatures=signatures)
     folded = serving.folded
+    matrices = [*folded.recurrent_kernels, *folded.kernels, folded.head_kernel]
     # Of the table a step reads a single row.
-    read = [
-        *folded.recurrent_kernels,
-        *folded.kernels,
-        *folded.biases,
-        folded.head_kernel,
-        folded.head_bias,
-        folded.table[0],
-    ]
+    vectors = [*folded.biases, folded.head_bias, folded.table[0]]
+    weight_bytes = sum(matrix.bytes_read for matrix in matrices) + sum(4 * int(tf.size(vector)) for vector in vectors)
     loaded = tf.saved_model.load(str(folder))
-    return loaded, loaded.signatures["generate"], sum(4 * int(tf.size(weight)) for weight in read)
+    return loaded, loaded.signatures["generate"], weight_bytes
 
 
 def writing(generate, batch):
