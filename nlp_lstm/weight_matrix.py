@@ -81,9 +81,9 @@ class Bfloat16Matrix(WeightMatrix):
 class Int8Matrix(WeightMatrix):
     """A matrix in 8 bits, for what lies between -1 and 1.
 
-    >>> weights = Int8Matrix(tf.constant([[0.5, 0.25], [1.0, -1.0]]), "kernel")
+    >>> weights = Int8Matrix(tf.eye(2, 3), "kernel")
     >>> weights(tf.constant([[0.5, -0.5]])).numpy().round(2)
-    array([[-0.25,  0.63]], dtype=float32)
+    array([[ 0.5, -0.5,  0. ]], dtype=float32)
 
     Its product is an operation of oneDNN's, which x86 builds of TensorFlow have: `has_int8_products`.
     """
