@@ -417,7 +417,7 @@ def test_the_walk_finds_foreign_operations_in_nested_functions(exported_sentimen
 def test_the_walk_finds_variables_that_only_python_would_fill(exported_sentiment, tmp_path):
     """As Keras layers have them when they are saved as they are."""
     holder = tf.Module()
-    holder.resources = exported_sentiment.serving.resources
+    holder.resources = [exported_sentiment.serving.classifier, exported_sentiment.serving.table]
     signature = exported_sentiment.serving.serving_default.get_concrete_function()
     tf.saved_model.save(holder, str(tmp_path), signatures={"serving_default": signature})
     assert any("never restored" in complaint for complaint in unservable(read_saved_model(tmp_path)))
