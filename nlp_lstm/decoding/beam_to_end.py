@@ -3,11 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-Step = Callable[[Any, Sequence[Any]], tuple[Any, list[Any], Any]]
-"""From the ids just read `(batch * beams,)` and the state before them to log-probabilities `(batch * beams, ids)` of
-the next, the state after them, each part with the batch first, and the attention `(batch, beams, source)`."""
+Step = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, Any, Sequence[Any], Any]]
+"""From the ids just read `(batch * beams,)`, the state before them, each part with that many rows, and the memory to
+
+- logits `(batch * beams, ids)` of the next id, the number of ids being known when the graph is built;
+- what is to be taken off them for log-probabilities `(batch * beams, 1)`;
+- the state after the ids read;
+- and the attention `(batch, beams, source)`.
+"""
 
 NO_SCORE = -1e9
 """The score of a translation that is not there; a number, since JSON has no infinity."""
@@ -20,6 +26,16 @@ class Found(NamedTuple):
     scores: Any  # float32 (B, K), NO_SCORE where there is none
 
 
+class _Rows(NamedTuple):
+    """What stays the same while a row is searched for."""
+
+    place: Any  # int32 (B,), among all rows
+    memory: list[Any]  # the model's, parts (B, S, ...)
+    is_token: Any  # boolean (B, S)
+    longest: Any  # int32 (B,)
+    beam_size: Any  # int32 (B,)
+
+
 class _Beam(NamedTuple):
     """Where the search stands: the translations under way, and those that are done."""
 
@@ -27,12 +43,15 @@ class _Beam(NamedTuple):
     ids: Any  # int32 (B, K), the last id of each
     state: list[Any]  # the model's, parts (BK, ...)
     scores: Any  # (B, K), log-probability, -inf where none is under way
-    coverage: Any  # (B, K, S), the attention that each source token got in all
-    texts: Any  # int32 (B, K, T)
-    done_texts: Any  # int32 (B, K, T), the best first
+    coverage: Any  # (B, K, S), the attention that each source token got in all; of no source where it does not count
+    texts: Any  # int32 (B, 2K, t), those under way, and those that are done, the best first
     done_scores: Any  # (B, K), with the penalties, NO_SCORE where there is none
     done_count: Any  # int32 (B,), how many ends were found
     is_going_on: Any  # boolean (B,)
+
+
+# Rows leave the search when no more than this share of those in it goes on: to leave costs copies of all others.
+_SHARE_LEFT = 0.5
 
 
 def length_penalty(length: Any, alpha: float) -> Any:
@@ -63,6 +82,7 @@ def coverage_penalty(coverage: Any, is_token: Any, beta: float) -> Any:
 def beam_search(
     step: Step,
     state: Sequence[Any],
+    memory: Sequence[Any],
     is_token: Any,
     *,
     beginning: int,
@@ -76,11 +96,11 @@ def beam_search(
     """Look for the best translations of each source, keeping the likeliest so many under way at every step.
 
     >>> following = tf.math.log([[0.1, 0.6, 0.3], [0.5, 0.1, 0.4], [1.0, 0.0, 0.0]])  # by the id before; 2 is the end
-    >>> def step(ids, state):
-    ...     return tf.gather(following, ids), state, tf.ones([1, tf.size(ids), 1])
+    >>> def step(ids, state, memory):
+    ...     return tf.gather(following, ids), tf.zeros([tf.size(ids), 1]), state, tf.ones([1, tf.size(ids), 1])
     >>> source, two = tf.constant([[True]]), tf.constant([2])
     >>> found = beam_search(
-    ...     step, [], source, beginning=0, end=2, never=[], longest=tf.constant([4]), beam_size=two, alpha=0.0
+    ...     step, [], [], source, beginning=0, end=2, never=[], longest=tf.constant([4]), beam_size=two, alpha=0.0
     ... )
     >>> found.ids.numpy().tolist(), tf.exp(found.scores).numpy().tolist()
     ([[[2, 0, 0, 0], [1, 2, 0, 0]]], [[0.30, 0.24]])
@@ -89,10 +109,14 @@ def beam_search(
     translations; it leaves the beam to another one. A row is done when it has so many. So a beam of 1 is greedy, and
     one that holds all there are finds the best there is.
 
+    When most rows are done the model is asked about the others alone, and about no more of their memory than they have
+    tokens.
+
     Args:
         step: the model.
         state: that before the first id, parts `(batch, ...)`.
-        is_token: boolean `(batch, source)`, false at padding.
+        memory: what the model looks at of each source, parts `(batch, source, ...)`.
+        is_token: boolean `(batch, source)`, false at padding, which stands behind all tokens.
         beginning: the id that is read first.
         end: the id that ends a translation.
         never: ids that do not stand in a translation.
@@ -105,88 +129,160 @@ def beam_search(
         `Found`, with as many translations as the largest `beam_size`.
     """
     # Of no source at all the largest is no number to count with.
-    rows, beams = tf.shape(beam_size)[0], tf.maximum(1, tf.reduce_max(beam_size))
-    steps = tf.maximum(1, tf.reduce_max(longest))
-    in_beam = tf.range(beams)[None] < beam_size[:, None]  # (B, K)
-    infinity = float("inf")
+    beams, steps = tf.maximum(1, tf.reduce_max(beam_size)), tf.maximum(1, tf.reduce_max(longest))
 
-    def body(beam: _Beam) -> _Beam:
-        t = beam.t
-        log_probs, state, attention = step(tf.reshape(beam.ids, [-1]), beam.state)  # (BK, V), ..., (B, K, S)
-        symbols = tf.shape(log_probs)[1]
-        forbidden = tf.reduce_any(tf.range(symbols)[:, None] == tf.constant(list(never), tf.int32), axis=1)
-        is_end = tf.range(symbols) == end
-        allowed = ~forbidden & (is_end | (t + 1 < longest)[:, None])  # (B, V); at last only the end
-        log_probs = tf.reshape(log_probs, [rows, beams, symbols])
-        extended = tf.where(allowed[:, None], beam.scores[:, :, None] + log_probs, -infinity)  # (B, K, V)
-        # Of twice as many at most half are ends.
-        count = tf.minimum(2 * beams, beams * symbols)
-        best, where = tf.math.top_k(tf.reshape(extended, [rows, -1]), count)  # each (B, 2K)
-        parent, symbol = where // symbols, where % symbols
-        ends = symbol == end
-        longer = tf.where(tf.range(steps) == t, symbol[:, :, None], tf.gather(beam.texts, parent, batch_dims=1))
-        coverage = tf.gather(beam.coverage + attention, parent, batch_dims=1)  # (B, 2K, S)
-
-        is_open = beam.done_count < beam_size
-        counts = ends & (tf.range(count) < beam_size[:, None]) & (best > -infinity) & is_open[:, None]
-        ranked = best / length_penalty(tf.cast(t + 1, tf.float32), alpha)
-        ranked += coverage_penalty(coverage, is_token[:, None], beta)
-        ranked = tf.concat([beam.done_scores, tf.where(counts, ranked, NO_SCORE)], axis=1)
-        done_scores, place = tf.math.top_k(ranked, beams)  # of equals the earlier
-        done_texts = tf.gather(tf.concat([beam.done_texts, longer], axis=1), place, batch_dims=1)
-        done_count = beam.done_count + tf.reduce_sum(tf.cast(counts, tf.int32), axis=1)
-
-        scores, place = tf.math.top_k(tf.where(ends, -infinity, best), beams)  # (B, K)
-        scores = tf.where(in_beam, scores, -infinity)
-        parent = tf.gather(parent, place, batch_dims=1)
-        flat = tf.reshape(parent + beams * tf.range(rows)[:, None], [-1])
-        return _Beam(
-            t=t + 1,
-            ids=tf.gather(symbol, place, batch_dims=1),
-            state=[tf.gather(part, flat) for part in state],
-            scores=scores,
-            coverage=tf.gather(coverage, place, batch_dims=1),
-            texts=tf.gather(longer, place, batch_dims=1),
-            done_texts=done_texts,
-            done_scores=done_scores,
-            done_count=done_count,
-            is_going_on=(done_count < beam_size) & tf.reduce_any(scores > -infinity, axis=1),
+    def search(rows: _Rows, beam: _Beam) -> _Beam:
+        """Go on until few rows do."""
+        enough = tf.cast(_SHARE_LEFT * tf.cast(tf.size(rows.place), tf.float32), tf.int32)
+        (beam,) = tf.while_loop(
+            lambda beam: (beam.t < steps) & (tf.math.count_nonzero(beam.is_going_on, dtype=tf.int32) > enough),
+            lambda beam: (_extended(step, rows, beam, beams, end, never, alpha, beta),),
+            (beam,),
+            shape_invariants=(shapes[1],),
+            maximum_iterations=steps,
         )
+        return beam
 
-    no_texts = tf.zeros([rows, beams, steps], tf.int32)
-    beginning_of_all = _Beam(
+    def body(rows: _Rows, beam: _Beam, found: Found) -> tuple[_Rows, _Beam, Found]:
+        beam = search(rows, beam)
+        texts = tf.pad(beam.texts[:, beams:], [[0, 0], [0, 0], [0, steps - tf.shape(beam.texts)[2]]])
+        place = rows.place[:, None]
+        found = Found(
+            tf.tensor_scatter_nd_update(found.ids, place, texts),
+            tf.tensor_scatter_nd_update(found.scores, place, beam.done_scores),
+        )
+        rows, beam = _those_that_go_on(rows, beam, beams)
+        return rows, beam, found
+
+    number = tf.shape(beam_size)[0]
+    all_rows = _Rows(tf.range(number), list(memory), is_token, longest, beam_size)
+    by_beam = tf.zeros([number, beams])
+    first = _Beam(
         t=tf.constant(0),
-        ids=tf.fill([rows, beams], beginning),
+        ids=tf.fill([number, beams], beginning),
         state=[tf.repeat(part, beams, axis=0) for part in state],
         # All beams are the same one yet.
-        scores=tf.where(tf.range(beams)[None] == 0, tf.zeros([rows, 1]), -infinity),
-        coverage=tf.zeros([rows, beams, tf.shape(is_token)[1]]),
-        texts=no_texts,
-        done_texts=no_texts,
-        done_scores=tf.fill([rows, beams], NO_SCORE),
+        scores=tf.where(tf.range(beams)[None] == 0, by_beam, -np.inf),
+        coverage=tf.zeros([number, beams, tf.shape(is_token)[1] if beta else 0]),
+        texts=tf.zeros([number, 2 * beams, 0], tf.int32),
+        done_scores=tf.fill([number, beams], NO_SCORE),
         done_count=tf.zeros_like(beam_size),
         is_going_on=tf.ones_like(beam_size, tf.bool),
     )
-    by_beam, by_place = tf.TensorShape([None, None]), tf.TensorShape([None, None, None])
-    (found,) = tf.while_loop(
-        lambda beam: (beam.t < steps) & tf.reduce_any(beam.is_going_on),
-        lambda beam: (body(beam),),
-        (beginning_of_all,),
-        shape_invariants=(
-            _Beam(
-                t=tf.TensorShape([]),
-                ids=by_beam,
-                state=[tf.TensorShape([None, *part.shape[1:]]) for part in state],
-                scores=by_beam,
-                coverage=by_place,
-                texts=by_place,
-                done_texts=by_place,
-                done_scores=by_beam,
-                done_count=tf.TensorShape([None]),
-                is_going_on=tf.TensorShape([None]),
-            ),
-        ),
+    nothing = Found(tf.zeros([number, beams, steps], tf.int32), tf.fill([number, beams], NO_SCORE))
+    carried = (all_rows, first, nothing)
+    shapes = _shapes(*carried)
+    *_, found = tf.while_loop(
+        lambda rows, beam, _: (beam.t < steps) & (tf.size(rows.place) > 0),
+        body,
+        carried,
+        shape_invariants=shapes,
         maximum_iterations=steps,
     )
-    scores = tf.where(in_beam, found.done_scores, NO_SCORE)  # a row may have found more than it asked for
-    return Found(tf.where(scores[:, :, None] > NO_SCORE, found.done_texts, 0), scores)
+    in_beam = tf.range(beams)[None] < beam_size[:, None]  # a row may have found more than it asked for
+    scores = tf.where(in_beam, found.scores, NO_SCORE)
+    return Found(tf.where(scores[:, :, None] > NO_SCORE, found.ids, 0), scores)
+
+
+def _shapes(rows: _Rows, beam: _Beam, found: Found) -> tuple[_Rows, _Beam, Found]:
+    """Those that hold throughout: rows leave, sources become shorter, and texts longer."""
+
+    def of_any(nested: Any, axes: int) -> Any:
+        sizes = lambda part: [None if axis < axes else size for axis, size in enumerate(part.shape)]  # noqa: E731
+        return tf.nest.map_structure(lambda part: tf.TensorShape(sizes(part)), nested)
+
+    of_beam = of_any(beam, 3)._replace(state=of_any(beam.state, 1))
+    return of_any(rows, 2), of_beam, of_any(found, 3)
+
+
+def _extended(
+    step: Step, rows: _Rows, beam: _Beam, beams: Any, end: int, never: Sequence[int], alpha: float, beta: float
+) -> _Beam:
+    """One id further: `beam_search`."""
+    t, number = beam.t, tf.shape(beam.ids)[0]
+    logits, log_total, state, attention = step(tf.reshape(beam.ids, [-1]), beam.state, rows.memory)
+    symbols = logits.shape[1]
+
+    # Of each beam's ids twice as many as there are beams can matter, since at most half of these are ends.
+    count = tf.minimum(2 * beams + len(never), symbols)
+    best, symbol = tf.math.top_k(logits, count)  # each (BK, n), of equals the first
+    log_probs = best - log_total + tf.gather(tf.constant(_never_infinite(symbols, never)), symbol)
+    # In the last place stands the end.
+    is_last, is_first = rows.longest == t + 1, tf.range(count) == 0
+    by_way = [number, beams * count]
+    of_end = tf.where(is_first, logits[:, end : end + 1] - log_total, -np.inf)
+    is_last = tf.repeat(is_last, beams)[:, None]
+    log_probs, symbol = tf.where(is_last, of_end, log_probs), tf.where(is_last, end, symbol)
+
+    ways = tf.reshape(beam.scores, [-1, 1]) + log_probs  # (BK, n)
+    best, way = tf.math.top_k(tf.reshape(ways, by_way), tf.minimum(2 * beams, beams * count))  # each (B, 2K)
+    parent, symbol = way // count, tf.gather(tf.reshape(symbol, by_way), way, batch_dims=1)
+    ends = symbol == end
+
+    is_open = beam.done_count < rows.beam_size
+    counts = ends & (tf.range(tf.shape(best)[1]) < tf.where(is_open, rows.beam_size, 0)[:, None]) & (best > -np.inf)
+    ranked = best / length_penalty(tf.cast(t + 1, tf.float32), alpha)
+    coverage = beam.coverage
+    if beta:
+        coverage += attention
+        penalty = coverage_penalty(coverage, rows.is_token[:, None], beta)  # (B, K)
+        ranked += tf.gather(penalty, parent, batch_dims=1)
+    ranked = tf.concat([beam.done_scores, tf.where(counts, ranked, NO_SCORE)], axis=1)
+    done_scores, done = tf.math.top_k(ranked, beams)  # of equals the earlier
+    done_count = beam.done_count + tf.math.count_nonzero(counts, axis=1, dtype=tf.int32)
+
+    in_beam = tf.range(beams) < rows.beam_size[:, None]
+    scores, place = tf.math.top_k(tf.where(ends, -np.inf, best), beams)  # (B, K)
+    scores = tf.where(in_beam, scores, -np.inf)
+    ids = tf.gather(symbol, place, batch_dims=1)
+    on = tf.gather(parent, place, batch_dims=1)  # (B, K)
+    # Where each text was: that of a beam, or among those that were done, to which ends are added.
+    was_done = done < beams
+    before = tf.where(was_done, beams + done, tf.gather(parent, tf.maximum(done - beams, 0), batch_dims=1))
+    texts = tf.gather(beam.texts, tf.concat([on, before], axis=1), batch_dims=1)
+    last = tf.concat([ids, tf.where(was_done, 0, end)], axis=1)
+    flat = tf.reshape(on + beams * tf.range(number)[:, None], [-1])
+    return _Beam(
+        t=t + 1,
+        ids=ids,
+        state=[tf.gather(part, flat) for part in state],
+        scores=scores,
+        coverage=tf.gather(coverage, on, batch_dims=1) if beta else coverage,
+        texts=tf.concat([texts, last[:, :, None]], axis=2),
+        done_scores=done_scores,
+        done_count=done_count,
+        is_going_on=(done_count < rows.beam_size) & tf.reduce_any(scores > -np.inf, axis=1),
+    )
+
+
+def _never_infinite(symbols: int, never: Sequence[int]) -> Any:
+    """Zeros, and what makes a score nothing at the ids of `never`."""
+    return np.where(np.isin(np.arange(symbols), never), -np.inf, 0.0).astype(np.float32)
+
+
+def _those_that_go_on(rows: _Rows, beam: _Beam, beams: Any) -> tuple[_Rows, _Beam]:
+    """All others are gone, and with them what of the sources is padding for who is left."""
+    on = tf.cast(tf.where(beam.is_going_on)[:, 0], tf.int32)
+    in_beams = tf.reshape(beams * on[:, None] + tf.range(beams), [-1])
+    is_token = tf.gather(rows.is_token, on)
+    width = tf.reduce_max(tf.math.count_nonzero(is_token, axis=1, dtype=tf.int32))
+    width = tf.maximum(1, width)
+    left = lambda part: tf.gather(part, on)  # noqa: E731
+    left_rows = _Rows(
+        place=left(rows.place),
+        memory=[left(part[:, :width]) for part in rows.memory],
+        is_token=is_token[:, :width],
+        longest=left(rows.longest),
+        beam_size=left(rows.beam_size),
+    )
+    return left_rows, _Beam(
+        t=beam.t,
+        ids=left(beam.ids),
+        state=[tf.gather(part, in_beams) for part in beam.state],
+        scores=left(beam.scores),
+        coverage=left(beam.coverage[:, :, :width]),
+        texts=left(beam.texts),
+        done_scores=left(beam.done_scores),
+        done_count=left(beam.done_count),
+        is_going_on=left(beam.is_going_on),
+    )
