@@ -74,7 +74,11 @@ def keras_model(folder, saved):
     given = dict(re.findall(r"^- `(\w+)`: (.*)$", card, flags=re.MULTILINE))
     kinds = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
     settings = Settings(
-        **{name: given[name] == "True" if kind is bool else kind(given[name]) for name, kind in kinds.items()}
+        **{
+            name: given[name] == "True" if kind is bool else kind(given[name])
+            for name, kind in kinds.items()
+            if name in given  # a model may be older than a setting
+        }
     )
     if len(saved.resources) > 2 or settings.separate_subwords:
         raise SystemExit("the loop here knows nothing of ensembles and separate subwords: name another with --model")

@@ -201,22 +201,7 @@ def _extended(
     """One id further: `beam_search`."""
     t, number = beam.t, tf.shape(beam.ids)[0]
     logits, log_total, state, attention = step(tf.reshape(beam.ids, [-1]), beam.state, rows.memory)
-    symbols = logits.shape[1]
-
-    # Of each beam's ids twice as many as there are beams can matter, since at most half of these are ends.
-    count = tf.minimum(2 * beams + len(never), symbols)
-    best, symbol = tf.math.top_k(logits, count)  # each (BK, n), of equals the first
-    log_probs = best - log_total + tf.gather(tf.constant(_never_infinite(symbols, never)), symbol)
-    # In the last place stands the end.
-    is_last, is_first = rows.longest == t + 1, tf.range(count) == 0
-    by_way = [number, beams * count]
-    of_end = tf.where(is_first, logits[:, end : end + 1] - log_total, -np.inf)
-    is_last = tf.repeat(is_last, beams)[:, None]
-    log_probs, symbol = tf.where(is_last, of_end, log_probs), tf.where(is_last, end, symbol)
-
-    ways = tf.reshape(beam.scores, [-1, 1]) + log_probs  # (BK, n)
-    best, way = tf.math.top_k(tf.reshape(ways, by_way), tf.minimum(2 * beams, beams * count))  # each (B, 2K)
-    parent, symbol = way // count, tf.gather(tf.reshape(symbol, by_way), way, batch_dims=1)
+    best, symbol, parent = _likeliest(logits, beam.scores, log_total, rows.longest == t + 1, end, never)
     ends = symbol == end
 
     is_open = beam.done_count < rows.beam_size
@@ -255,9 +240,57 @@ def _extended(
     )
 
 
-def _never_infinite(symbols: int, never: Sequence[int]) -> Any:
-    """Zeros, and what makes a score nothing at the ids of `never`."""
-    return np.where(np.isin(np.arange(symbols), never), -np.inf, 0.0).astype(np.float32)
+# To look for the likeliest ids among all takes longer than to look for the blocks of ids that they stand in, by the
+# likeliest of each, and then in these.
+_BLOCK = 32
+
+
+def _likeliest(
+    logits: Any, scores: Any, log_total: Any, is_last: Any, end: int, never: Sequence[int]
+) -> tuple[Any, Any, Any]:
+    """The likeliest ways to go on with a row's translations, twice as many as there are beams.
+
+    At most half of them end, so that as many go on as there are beams. Of equals the first by beam, then by id.
+
+    Args:
+        logits: `(batch * beams, ids)`.
+        scores: `(batch, beams)`, of the translations.
+        log_total: `(batch * beams, 1)`, what is taken off the logits.
+        is_last: boolean `(batch,)`, whether only the end may follow.
+        end: its id.
+        never: ids that may not follow.
+
+    Returns:
+        Their scores, ids and beams, each `(batch, 2 * beams)`; less where there are less ids, and -inf where they may
+        not be.
+    """
+    number, beams = tf.unstack(tf.shape(scores))
+    symbols = logits.shape[1]
+    blocks = -(-symbols // _BLOCK)
+    if symbols % _BLOCK:
+        logits = tf.pad(logits, [[0, 0], [0, blocks * _BLOCK - symbols]], constant_values=-np.inf)
+    logits = tf.reshape(logits, [number, beams * blocks, _BLOCK])
+    before = scores - tf.reshape(log_total, [number, beams])
+    largest = tf.reshape(tf.reduce_max(logits, axis=-1), [number, beams, blocks]) + before[..., None]
+    # The end may be far from likely.
+    holds_end = tf.range(blocks) == end // _BLOCK
+    largest = tf.where(is_last[:, None, None] & ~holds_end, -np.inf, largest)
+    # Each of the likeliest is in another block at worst, and blocks may be there for what may not follow.
+    count = tf.minimum(beams * (2 + len({id // _BLOCK for id in never})), beams * blocks)
+    _, chosen = tf.math.top_k(tf.reshape(largest, [number, -1]), count)
+    chosen = -tf.math.top_k(-chosen, count)[0]  # in their order
+    parent, block = chosen // blocks, chosen % blocks
+    symbol = block[..., None] * _BLOCK + tf.range(_BLOCK)  # (B, n, 32)
+    extended = tf.gather(logits, chosen, batch_dims=1) + tf.gather(before, parent, batch_dims=1)[..., None]
+    may_follow = (symbol == end) | ~is_last[:, None, None]
+    for other in never:
+        may_follow &= symbol != other
+    extended = tf.reshape(tf.where(may_follow, extended, -np.inf), [number, -1])
+    best, place = tf.math.top_k(extended, tf.minimum(2 * beams, beams * blocks * _BLOCK))
+    symbol = tf.gather(tf.reshape(symbol, [number, -1]), place, batch_dims=1)
+    if symbols % _BLOCK:
+        symbol = tf.minimum(symbol, symbols - 1)  # where there is no way to go on
+    return best, symbol, tf.gather(parent, place // _BLOCK, batch_dims=1)
 
 
 def _those_that_go_on(rows: _Rows, beam: _Beam, beams: Any) -> tuple[_Rows, _Beam]:

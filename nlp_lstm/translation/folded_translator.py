@@ -52,13 +52,12 @@ class FoldedTranslator(tf.Module):
             settings[name] for name in ("decoder_units", "encoder_units", "encoder_layers", "embedding_size")
         )
         self.precision, self.is_additive = precision, settings["attention"] == "additive"
-        weights = _laid_out(model, precision)
+        matrices, others = _laid_out(model, precision)
         self.matrices: dict[str, WeightMatrix] = {
-            name: weight_matrix(values, precision, name) for name, values in weights.items() if name.endswith("kernel")
+            name: weight_matrix(kernel, "float32" if name == "cell_bridge" else precision, name, bias)
+            for name, (kernel, bias) in matrices.items()
         }
-        self.others: dict[str, tf.Variable] = {
-            name: tf.Variable(values, name=name) for name, values in weights.items() if name not in self.matrices
-        }
+        self.others = {name: tf.Variable(values, name=name) for name, values in others.items()}
 
     def take_weights(self, model: Translator) -> None:
         """Go by the weights that the model has now, where it was trained on; in float32 alone.
@@ -67,8 +66,11 @@ class FoldedTranslator(tf.Module):
         >>> model.build()
         >>> FoldedTranslator(model).take_weights(model)
         """
-        for name, values in _laid_out(model, self.precision).items():
-            (self.matrices[name].values if name in self.matrices else self.others[name]).assign(values)
+        matrices, others = _laid_out(model, self.precision)
+        for name, (kernel, bias) in matrices.items():
+            self.matrices[name].assign(kernel, bias)
+        for name, values in others.items():
+            self.others[name].assign(values)
 
     def encode(self, source: Any) -> tuple[list[Any], list[Any]]:
         """Read sources.
@@ -82,34 +84,28 @@ class FoldedTranslator(tf.Module):
         """
         is_token = source != 0  # (B, S)
         mask = tf.transpose(is_token)[..., None]  # (S, B, 1)
-        rows, length = tf.unstack(tf.shape(source))
+        rows = tf.shape(source)[0]
         zeros = tf.zeros([rows, self.encoder_units])
         table = self.others.get("source_embedding", self.others["embedding"])
         states = tf.gather(table, tf.transpose(source))  # (S, B, E)
         for layer in range(1, self.encoder_layers + 1):
-            kernel = self.matrices[f"encoder_{layer}_kernel"]
-            product = kernel(tf.reshape(states, [-1, kernel.shape[0]])) + self.others[f"encoder_{layer}_bias"]
-            forward, backward = tf.split(tf.reshape(product, [length, rows, kernel.shape[1]]), 2, axis=-1)
+            product = self._product(f"encoder_{layer}", states)  # (S, B, 8U)
+            forward, backward = tf.split(product, 2, axis=-1)
             forward_kernel, backward_kernel = (
-                self.matrices[f"encoder_{layer}_{direction}_kernel"] for direction in ("forward", "backward")
+                self.matrices[f"{direction}_{layer}"] for direction in ("forward", "backward")
             )
             ahead, ahead_hidden, ahead_cell = hidden_sequence(forward, zeros, zeros, forward_kernel, mask=mask)
             behind, behind_hidden, behind_cell = hidden_sequence(
                 tf.reverse(backward, [0]), zeros, zeros, backward_kernel, mask=tf.reverse(mask, [0])
             )
             states = tf.concat([ahead, tf.reverse(behind, [0])], axis=-1)  # (S, B, 2U)
-        hidden = self.matrices["hidden_bridge_kernel"](tf.concat([ahead_hidden, behind_hidden], axis=-1))
-        hidden = tf.tanh(hidden + self.others["hidden_bridge_bias"])
-        cell = tf.matmul(tf.concat([ahead_cell, behind_cell], axis=-1), self.others["cell_bridge"])
-        cell += self.others["cell_bridge_bias"]
-        kernel = self.matrices["memory_kernel"]
-        memory = kernel(tf.reshape(tf.transpose(states, [1, 0, 2]), [-1, kernel.shape[0]]))
-        memory = tf.reshape(memory, [rows, length, kernel.shape[1]])
+        hidden = tf.tanh(self.matrices["hidden_bridge"](tf.concat([ahead_hidden, behind_hidden], axis=-1)))
+        cell = self.matrices["cell_bridge"](tf.concat([ahead_cell, behind_cell], axis=-1))
+        memory = self._product("memory", tf.transpose(states, [1, 0, 2]))  # (B, S, A + E)
         keys, values = memory[..., : -self.embedding_size], memory[..., -self.embedding_size :]
         is_padding = tf.where(is_token, 0.0, -1e9)  # added to the scores of attention
-        # One part, which a search puts in another order in one go.
-        state = tf.concat([tf.zeros([rows, self.embedding_size]), hidden, cell], axis=-1)
-        return [keys, values, is_padding], [state]
+        read = tf.concat([tf.zeros([rows, self.embedding_size]), hidden], axis=-1)  # no attentional vector yet
+        return [keys, values, is_padding], [read, cell]
 
     def step(self, ids: Any, state: Sequence[Any], memory: Sequence[Any]) -> tuple[Any, Any, list[Any], Any]:
         """Read one target id of each translation under way; a row of the memory has the same number of them.
@@ -125,76 +121,85 @@ class FoldedTranslator(tf.Module):
             next is guessed.
         """
         keys, values, is_padding = memory
-        (state,) = state
-        read = self.embedding_size + self.units  # the attentional vector and the hidden state of the step before
-        joined = tf.concat([tf.gather(self.others["embedding"], ids), state[:, :read]], axis=-1)
-        product = self.matrices["decoder_kernel"](joined)
-        _, hidden, cell = advance(self.others["decoder_bias"], product, None, state[:, read:])
+        read, cell = state
+        product = self.matrices["decoder"](tf.concat([tf.gather(self.others["embedding"], ids), read], axis=-1))
+        _, hidden, cell = advance(self.others["gate_bias"], product, None, cell)
         scores = self._scores(hidden, keys) + is_padding[:, None]  # (B, Q, S)
         attention = tf.nn.softmax(scores)
         context = tf.reshape(tf.matmul(attention, values), [-1, self.embedding_size])
-        attended = tf.tanh(self.matrices["combine_kernel"](hidden) + self.others["combine_bias"] + context)
-        logits = self._logits(attended) + self.others["output_bias"]
+        attended = tf.tanh(self.matrices["combine"](hidden) + context)
+        logits = self._logits(attended)
         largest = tf.reduce_max(logits, axis=-1, keepdims=True)
         log_total = largest + tf.math.log(tf.reduce_sum(tf.exp(logits - largest), axis=-1, keepdims=True))
-        return logits, log_total, [tf.concat([attended, hidden, cell], axis=-1)], attention
+        return logits, log_total, [tf.concat([attended, hidden], axis=-1), cell], attention
 
     def _scores(self, hidden: Any, keys: Any) -> Any:
         """What attention's softmax is of: `nlp_lstm.models.translator.attend`."""
         rows = tf.shape(keys)[0]
         if not self.is_additive:
             return tf.matmul(tf.reshape(hidden, [rows, -1, self.units]), keys, transpose_b=True)
-        query = self.matrices["query_kernel"](hidden) + self.others["query_bias"]
+        query = self.matrices["query"](hidden)
         query = tf.reshape(query, [rows, -1, 1, query.shape[-1]])
         return tf.reduce_sum(tf.tanh(query + keys[:, None]) * self.others["score_weights"], axis=-1)
 
     def _logits(self, attended: Any) -> Any:
-        if "output_kernel" in self.matrices:
-            return self.matrices["output_kernel"](attended)
-        # The embedding itself, so that it is not written twice.
-        return tf.matmul(attended, self.others["embedding"], transpose_b=True)
+        if "output" in self.matrices:
+            return self.matrices["output"](attended)
+        # By the embedding itself, so that it is not written twice; laid out anew it would be quicker by little.
+        return tf.matmul(attended, self.others["embedding"], transpose_b=True) + self.others["output_bias"]
+
+    def _product(self, name: str, states: Any) -> Any:
+        """Of states `(..., ..., units)`."""
+        matrix = self.matrices[name]
+        rows, columns = matrix.shape
+        return tf.reshape(matrix(tf.reshape(states, [-1, rows])), [*tf.unstack(tf.shape(states)[:2]), columns])
 
 
-def _laid_out(model: Translator, precision: Precision) -> dict[str, np.ndarray]:
-    """Weights by their names; those that end in `kernel` are multiplied with what lies between -1 and 1."""
+Matrices = dict[str, tuple[np.ndarray, np.ndarray | None]]
+"""Kernels with their biases."""
+
+
+def _laid_out(model: Translator, precision: Precision) -> tuple[Matrices, dict[str, np.ndarray]]:
+    """Weights by their names: the matrices, which are multiplied with what lies between -1 and 1, and all others."""
     array = lambda weight: ops.convert_to_numpy(weight).astype(np.float32)  # noqa: E731
-    decoder = model.decoder
+    decoder, cell = model.decoder, model.decoder.cell
     embedding_size, units = model.settings["embedding_size"], model.settings["decoder_units"]
-    embedding = array(model.embedding.embeddings)  # (V, E)
-    has_own_source = model.source_embedding is not model.embedding
-    source_embedding = array(model.source_embedding.embeddings) if has_own_source else embedding
-    # Features of the embedding lie between -1 and 1 for 8 bits, and the rows that they meet make up for it.
+    embedding = source_embedding = array(model.embedding.embeddings)  # (V, E)
+    if model.source_embedding is not model.embedding:
+        source_embedding = array(model.source_embedding.embeddings)
+    # For 8 bits features of an embedding are brought between -1 and 1, and the rows that they meet make up for it.
     bound, source_bound = (
-        np.maximum(np.abs(table).max(axis=0), np.finfo(np.float32).tiny) if precision == "int8" else np.ones(1, np.float32)
+        np.maximum(np.abs(table).max(axis=0), 1e-30) if precision == "int8" else np.ones(embedding_size, np.float32)
         for table in (embedding, source_embedding)
     )
-    found: dict[str, np.ndarray] = {"embedding": embedding / bound}
-    if has_own_source:
-        found["source_embedding"] = source_embedding / source_bound
+    others = {"embedding": embedding / bound, "gate_bias": array(cell.bias)}
+    if model.source_embedding is not model.embedding:
+        others["source_embedding"] = source_embedding / source_bound
+    matrices: Matrices = {}
     for layer, directions in enumerate(model.encoder, start=1):
         cells = [direction.cell for direction in directions]
         kernel = np.concatenate([array(cell.kernel) for cell in cells], axis=1)
-        found[f"encoder_{layer}_kernel"] = kernel * source_bound[:, None] if layer == 1 else kernel
-        found[f"encoder_{layer}_bias"] = np.concatenate([array(cell.bias) for cell in cells])
-        for name, cell in zip(("forward", "backward"), cells, strict=True):
-            found[f"encoder_{layer}_{name}_kernel"] = array(cell.recurrent_kernel)
-    found["hidden_bridge_kernel"] = array(model.hidden_bridge.kernel)
-    found["hidden_bridge_bias"] = array(model.hidden_bridge.bias)
-    found["cell_bridge"], found["cell_bridge_bias"] = array(model.cell_bridge.kernel), array(model.cell_bridge.bias)
-    kernel = array(decoder.cell.kernel)
+        if layer == 1:
+            kernel *= source_bound[:, None]
+        matrices[f"encoder_{layer}"] = kernel, np.concatenate([array(cell.bias) for cell in cells])
+        for name, cell_of_encoder in zip(("forward", "backward"), cells, strict=True):
+            matrices[f"{name}_{layer}"] = array(cell_of_encoder.recurrent_kernel), None
+    for name, bridge in (("hidden_bridge", model.hidden_bridge), ("cell_bridge", model.cell_bridge)):
+        matrices[name] = array(bridge.kernel), array(bridge.bias)
+    kernel = array(cell.kernel)
     kernel[:embedding_size] *= bound[:, None]
-    found["decoder_kernel"] = np.concatenate([kernel, array(decoder.cell.recurrent_kernel)])
-    found["decoder_bias"] = array(decoder.cell.bias)
+    matrices["decoder"] = np.concatenate([kernel, array(cell.recurrent_kernel)]), None
     keys = array(model.keys.kernel)  # (2U, A)
     if decoder.score_weights is None:
         keys = keys @ array(decoder.query.kernel).T / np.sqrt(np.float32(decoder.attention_size))
     else:
-        found["query_kernel"], found["query_bias"] = array(decoder.query.kernel), array(decoder.query.bias)
-        found["score_weights"] = array(decoder.score_weights)
+        matrices["query"] = array(decoder.query.kernel), array(decoder.query.bias)
+        others["score_weights"] = array(decoder.score_weights)
     combine = array(decoder.combine.kernel)
-    found["memory_kernel"] = np.concatenate([keys, combine[units:]], axis=1)
-    found["combine_kernel"], found["combine_bias"] = combine[:units], array(decoder.combine.bias)
-    if precision != "float32":
-        found["output_kernel"] = embedding.T
-    found["output_bias"] = array(model.output_bias)
-    return found
+    matrices["memory"] = np.concatenate([keys, combine[units:]], axis=1), None
+    matrices["combine"] = combine[:units], array(decoder.combine.bias)
+    if precision == "float32":
+        others["output_bias"] = array(model.output_bias)
+    else:
+        matrices["output"] = embedding.T, array(model.output_bias)
+    return matrices, others

@@ -63,7 +63,7 @@ class TranslationServing(tf.Module):
     ):
         super().__init__(name="translation")
         self.models, self.subwords, self.alpha, self.beta = list(models), subwords, alpha, beta
-        self.source_subwords = source_subwords or subwords
+        self.source_subwords, self.precision = source_subwords or subwords, precision
         self.folded = [FoldedTranslator(model, precision) for model in self.models]
 
     def take_weights(self) -> None:
