@@ -87,7 +87,8 @@ class FoldedTranslator(tf.Module):
         rows = tf.shape(source)[0]
         zeros = tf.zeros([rows, self.encoder_units])
         table = self.others.get("source_embedding", self.others["embedding"])
-        states = tf.gather(table, tf.transpose(source))  # (S, B, E)
+        # Read and then gathered from: from a variable that rows are gathered from, later reads are copies.
+        states = tf.gather(table.read_value(), tf.transpose(source))  # (S, B, E)
         for layer in range(1, self.encoder_layers + 1):
             product = self._product(f"encoder_{layer}", states)  # (S, B, 8U)
             forward, backward = tf.split(product, 2, axis=-1)
@@ -122,7 +123,8 @@ class FoldedTranslator(tf.Module):
         """
         keys, values, is_padding = memory
         read, cell = state
-        product = self.matrices["decoder"](tf.concat([tf.gather(self.others["embedding"], ids), read], axis=-1))
+        embedded = tf.gather(self.others["embedding"].read_value(), ids)
+        product = self.matrices["decoder"](tf.concat([embedded, read], axis=-1))
         _, hidden, cell = advance(self.others["gate_bias"], product, None, cell)
         scores = self._scores(hidden, keys) + is_padding[:, None]  # (B, Q, S)
         attention = tf.nn.softmax(scores)
