@@ -50,8 +50,8 @@ class _Beam(NamedTuple):
     is_going_on: Any  # boolean (B,)
 
 
-# Rows leave the search when no more than this share of those in it goes on: to leave costs copies of all others.
-_SHARE_LEFT = 0.5
+_GO_ON_OF_TEN = 9
+"""Rows that are done leave when no more of ten go on: to leave costs copies of all others, less than a step of theirs."""
 
 
 def length_penalty(length: Any, alpha: float) -> Any:
@@ -109,7 +109,7 @@ def beam_search(
     translations; it leaves the beam to another one. A row is done when it has so many. So a beam of 1 is greedy, and
     one that holds all there are finds the best there is.
 
-    When most rows are done the model is asked about the others alone, and about no more of their memory than they have
+    When some rows are done the model is asked about the others alone, and about no more of their memory than they have
     tokens.
 
     Args:
@@ -133,13 +133,13 @@ def beam_search(
 
     def search(rows: _Rows, beam: _Beam) -> _Beam:
         """Go on until few rows do."""
-        enough = tf.cast(_SHARE_LEFT * tf.cast(tf.size(rows.place), tf.float32), tf.int32)
+        enough = _GO_ON_OF_TEN * tf.size(rows.place) // 10
+        tables = _tables(rows, beams, steps, end, alpha)
         (beam,) = tf.while_loop(
-            lambda beam: (beam.t < steps) & (tf.math.count_nonzero(beam.is_going_on, dtype=tf.int32) > enough),
-            lambda beam: (_extended(step, rows, beam, beams, end, never, alpha, beta),),
+            lambda beam: (beam.t < steps) & (tf.reduce_sum(tf.cast(beam.is_going_on, tf.int32)) > enough),
+            lambda beam: (_extended(step, rows, beam, tables, beams, end, never, beta),),
             (beam,),
             shape_invariants=(shapes[1],),
-            maximum_iterations=steps,
         )
         return beam
 
@@ -177,7 +177,6 @@ def beam_search(
         body,
         carried,
         shape_invariants=shapes,
-        maximum_iterations=steps,
     )
     in_beam = tf.range(beams)[None] < beam_size[:, None]  # a row may have found more than it asked for
     scores = tf.where(in_beam, found.scores, NO_SCORE)
@@ -195,18 +194,42 @@ def _shapes(rows: _Rows, beam: _Beam, found: Found) -> tuple[_Rows, _Beam, Found
     return of_any(rows, 2), of_beam, of_any(found, 3)
 
 
+class _Tables(NamedTuple):
+    """What each step looks up rather than to make it again: with few translations under way operations are the cost."""
+
+    penalty: Any  # (T,), `length_penalty` of 1, 2, ... ids
+    first: Any  # int32 (B, 1), the first beam of each row among all
+    may_count: Any  # boolean (B, 2K), whether the end of a row's likeliest would be one of its beam
+    out_of_beam: Any  # (B, K), 0, and -inf behind a row's beam
+    done: Any  # int32 (B, K), where its texts that are done stand
+    last: Any  # int32 (3K,), what is added to texts that are done, and to those that end
+
+
+def _tables(rows: _Rows, beams: Any, steps: Any, end: int, alpha: float) -> _Tables:
+    number = tf.size(rows.place)
+    by_rank = tf.range(2 * beams) < rows.beam_size[:, None]
+    return _Tables(
+        penalty=length_penalty(tf.range(1.0, tf.cast(steps, tf.float32) + 1.0), alpha),
+        first=beams * tf.range(number)[:, None],
+        may_count=by_rank,
+        out_of_beam=tf.where(by_rank[:, :beams], 0.0, -np.inf),
+        done=tf.repeat(tf.range(beams, 2 * beams)[None], number, axis=0),
+        last=tf.repeat([0, end], [beams, 2 * beams]),
+    )
+
+
 def _extended(
-    step: Step, rows: _Rows, beam: _Beam, beams: Any, end: int, never: Sequence[int], alpha: float, beta: float
+    step: Step, rows: _Rows, beam: _Beam, tables: _Tables, beams: Any, end: int, never: Sequence[int], beta: float
 ) -> _Beam:
     """One id further: `beam_search`."""
-    t, number = beam.t, tf.shape(beam.ids)[0]
+    t = beam.t
     logits, log_total, state, attention = step(tf.reshape(beam.ids, [-1]), beam.state, rows.memory)
-    best, symbol, parent = _likeliest(logits, beam.scores, log_total, rows.longest == t + 1, end, never)
+    is_last = tf.cast(rows.longest == t + 1, tf.int32)[:, None]
+    best, symbol, parent = _likeliest(logits, beam.scores, log_total, is_last, end, never)
     ends = symbol == end
 
-    is_open = beam.done_count < rows.beam_size
-    counts = ends & (tf.range(tf.shape(best)[1]) < tf.where(is_open, rows.beam_size, 0)[:, None]) & (best > -np.inf)
-    ranked = best / length_penalty(tf.cast(t + 1, tf.float32), alpha)
+    counts = ends & tables.may_count & beam.is_going_on[:, None] & (best > -np.inf)
+    ranked = best / tf.gather(tables.penalty, t)
     coverage = beam.coverage
     if beta:
         coverage += attention
@@ -214,19 +237,17 @@ def _extended(
         ranked += tf.gather(penalty, parent, batch_dims=1)
     ranked = tf.concat([beam.done_scores, tf.where(counts, ranked, NO_SCORE)], axis=1)
     done_scores, done = tf.math.top_k(ranked, beams)  # of equals the earlier
-    done_count = beam.done_count + tf.math.count_nonzero(counts, axis=1, dtype=tf.int32)
+    done_count = beam.done_count + tf.reduce_sum(tf.cast(counts, tf.int32), axis=1)
 
-    in_beam = tf.range(beams) < rows.beam_size[:, None]
     scores, place = tf.math.top_k(tf.where(ends, -np.inf, best), beams)  # (B, K)
-    scores = tf.where(in_beam, scores, -np.inf)
+    scores += tables.out_of_beam
     ids = tf.gather(symbol, place, batch_dims=1)
     on = tf.gather(parent, place, batch_dims=1)  # (B, K)
     # Where each text was: that of a beam, or among those that were done, to which ends are added.
-    was_done = done < beams
-    before = tf.where(was_done, beams + done, tf.gather(parent, tf.maximum(done - beams, 0), batch_dims=1))
+    before = tf.gather(tf.concat([tables.done, parent], axis=1), done, batch_dims=1)
     texts = tf.gather(beam.texts, tf.concat([on, before], axis=1), batch_dims=1)
-    last = tf.concat([ids, tf.where(was_done, 0, end)], axis=1)
-    flat = tf.reshape(on + beams * tf.range(number)[:, None], [-1])
+    last = tf.concat([ids, tf.gather(tables.last, done)], axis=1)
+    flat = tf.reshape(on + tables.first, [-1])
     return _Beam(
         t=t + 1,
         ids=ids,
@@ -236,7 +257,7 @@ def _extended(
         texts=tf.concat([texts, last[:, :, None]], axis=2),
         done_scores=done_scores,
         done_count=done_count,
-        is_going_on=(done_count < rows.beam_size) & tf.reduce_any(scores > -np.inf, axis=1),
+        is_going_on=(done_count < rows.beam_size) & (scores[:, 0] > -np.inf),
     )
 
 
@@ -256,41 +277,43 @@ def _likeliest(
         logits: `(batch * beams, ids)`.
         scores: `(batch, beams)`, of the translations.
         log_total: `(batch * beams, 1)`, what is taken off the logits.
-        is_last: boolean `(batch,)`, whether only the end may follow.
+        is_last: int32 `(batch, 1)`, 1 where only the end may follow, else 0.
         end: its id.
         never: ids that may not follow.
 
     Returns:
-        Their scores, ids and beams, each `(batch, 2 * beams)`; less where there are less ids, and -inf where they may
-        not be.
+        Their scores, ids and beams, each `(batch, 2 * beams)`; the score is -inf where there are not so many.
     """
-    number, beams = tf.unstack(tf.shape(scores))
     symbols = logits.shape[1]
     blocks = -(-symbols // _BLOCK)
     if symbols % _BLOCK:
         logits = tf.pad(logits, [[0, 0], [0, blocks * _BLOCK - symbols]], constant_values=-np.inf)
-    logits = tf.reshape(logits, [number, beams * blocks, _BLOCK])
-    before = scores - tf.reshape(log_total, [number, beams])
-    largest = tf.reshape(tf.reduce_max(logits, axis=-1), [number, beams, blocks]) + before[..., None]
-    # The end may be far from likely.
-    holds_end = tf.range(blocks) == end // _BLOCK
-    largest = tf.where(is_last[:, None, None] & ~holds_end, -np.inf, largest)
-    # Each of the likeliest is in another block at worst, and blocks may be there for what may not follow.
+    # What may follow, and what at last: 0, and -inf for what may not.
+    ids = np.arange(blocks * _BLOCK)
+    may_not = np.stack([np.isin(ids, never), ids != end]).reshape(2 * blocks, _BLOCK)
+    shut_out = np.where(may_not, -np.inf, 0.0).astype(np.float32)
+    # That of a block is only for the last step, since the end may be far from likely; before it no block is left out.
+    left_out = shut_out[blocks:].max(axis=1)
+
+    number, beams = tf.unstack(tf.shape(scores))
+    by_row = tf.stack([number, -1])
+    before = scores - tf.reshape(log_total, by_row)  # (B, K)
+    logits = tf.reshape(logits, [number, -1, _BLOCK])
+    largest = tf.reshape(tf.reduce_max(logits, axis=-1), [number, -1, blocks]) + before[:, :, None]
+    largest += tf.gather(np.stack([np.zeros_like(left_out), left_out]), is_last)  # (B, K, blocks)
+    # Each of the likeliest is in another block at worst, and of each beam blocks with what may not follow may be there.
     count = tf.minimum(beams * (2 + len({id // _BLOCK for id in never})), beams * blocks)
-    _, chosen = tf.math.top_k(tf.reshape(largest, [number, -1]), count)
+    _, chosen = tf.math.top_k(tf.reshape(largest, by_row), count)
     chosen = -tf.math.top_k(-chosen, count)[0]  # in their order
-    parent, block = chosen // blocks, chosen % blocks
-    symbol = block[..., None] * _BLOCK + tf.range(_BLOCK)  # (B, n, 32)
-    extended = tf.gather(logits, chosen, batch_dims=1) + tf.gather(before, parent, batch_dims=1)[..., None]
-    may_follow = (symbol == end) | ~is_last[:, None, None]
-    for other in never:
-        may_follow &= symbol != other
-    extended = tf.reshape(tf.where(may_follow, extended, -np.inf), [number, -1])
-    best, place = tf.math.top_k(extended, tf.minimum(2 * beams, beams * blocks * _BLOCK))
-    symbol = tf.gather(tf.reshape(symbol, [number, -1]), place, batch_dims=1)
+    parent, block = chosen // blocks, chosen % blocks  # (B, n)
+    extended = tf.gather(logits, chosen, batch_dims=1) + tf.gather(before, parent, batch_dims=1)[:, :, None]
+    extended += tf.gather(shut_out, block + blocks * is_last)  # (B, n, 32)
+    best, place = tf.math.top_k(tf.reshape(extended, by_row), 2 * beams)
+    of_block = place // _BLOCK
+    symbol = _BLOCK * tf.gather(block, of_block, batch_dims=1) + place % _BLOCK
     if symbols % _BLOCK:
         symbol = tf.minimum(symbol, symbols - 1)  # where there is no way to go on
-    return best, symbol, tf.gather(parent, place // _BLOCK, batch_dims=1)
+    return best, symbol, tf.gather(parent, of_block, batch_dims=1)
 
 
 def _those_that_go_on(rows: _Rows, beam: _Beam, beams: Any) -> tuple[_Rows, _Beam]:

@@ -301,12 +301,12 @@ def test_rows_that_are_done_leave_and_it_stops_with_the_last():
             return model.step(ids, state, memory)
 
         search(model, chosen, [lengths[row] for row in chosen], [beams[row] for row in chosen], never, step=counted)
-        # As soon as half of the rows that it asks about are done, they leave, and padding that only they needed.
+        # As soon as a tenth of the rows that it asks about is done, they leave, and padding that only they needed.
         left, width, expected = list(chosen), SOURCE, []
         for t in range(max(needed[row] for row in chosen)):
             expected.append((max(beams[row] for row in chosen) * len(left), len(left), width))
             going_on = [row for row in left if needed[row] > t + 1]
-            if 2 * len(going_on) <= len(left):
+            if 10 * len(going_on) <= 9 * len(left):
                 left, width = going_on, model.is_token[going_on].sum(axis=1).max(initial=0)
         assert taken == expected
 
