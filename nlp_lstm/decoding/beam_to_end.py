@@ -51,7 +51,7 @@ class _Beam(NamedTuple):
 
 
 _GO_ON_OF_TEN = 9
-"""Rows that are done leave when no more of ten go on: to leave costs copies of all others, less than a step of theirs."""
+"""Rows that are done leave when no more of ten go on: copies of all others cost less than a step of theirs."""
 
 
 def length_penalty(length: Any, alpha: float) -> Any:
