@@ -33,9 +33,8 @@ fields
   sentences_per_second                 of the `n_best` signature of the SavedModel, beam 5, 64 sentences of like length
                                        at once
   single_sentences_per_second          the same, one sentence at once
-  loop_sentences_per_second            (this and all others of loops where the model is a single one in float32) a Python
-                                       loop over `predict_on_batch` of the same Keras model, one sentence at
-                                       once, as tutorials do it
+  loop_sentences_per_second            a Python loop over `predict_on_batch` of the same Keras model, one sentence at
+                                       once, as tutorials do it; this, and what goes by it, of float32 models alone
   batched_loop_sentences_per_second    the same loop over 24 sentences at once
   times_loop                           sentences_per_second / loop_sentences_per_second
   single_times_loop                    single_sentences_per_second / loop_sentences_per_second
