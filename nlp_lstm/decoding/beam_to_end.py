@@ -132,7 +132,7 @@ def beam_search(
     beams, steps = tf.maximum(1, tf.reduce_max(beam_size)), tf.maximum(1, tf.reduce_max(longest))
 
     def search(rows: _Rows, beam: _Beam) -> _Beam:
-        """Go on until few rows do."""
+        """Go on until some rows are done."""
         enough = _GO_ON_OF_TEN * tf.size(rows.place) // 10
         tables = _tables(rows, beams, steps, end, alpha)
         (beam,) = tf.while_loop(
