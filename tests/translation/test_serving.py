@@ -555,14 +555,15 @@ def test_8_bits_say_nearly_what_float32_says(exported_translation):
     exact = TranslationServing(app.models, app.vocabularies.target, *app.penalties)
     found = answer(app, "n_best", TEXTS, beam_size=[LARGEST_BEAM] * len(TEXTS))
     expected = exact.n_best(tf.constant(TEXTS), tf.fill([len(TEXTS)], LARGEST_BEAM))
-    compared = 0
+    differences = []
     for row in range(len(TEXTS)):
         scores = dict(zip(expected["translations"][row].numpy(), expected["scores"][row].numpy(), strict=True))
         for text, score in zip(found["translations"][row], found["scores"][row], strict=True):
             if text and text in scores:
-                assert abs(score - scores[text]) < 0.05 * abs(score)
-                compared += score != scores[text]
-    assert compared > 2 * len(TEXTS)
+                differences.append(abs(score - scores[text]) / abs(scores[text]))
+    assert len(differences) > 3 * len(TEXTS)
+    # A text may be found in another segmentation, which has another score.
+    assert 0 < np.median(differences) < 0.02
 
 
 def test_a_row_in_8_bits_is_the_same_alone(exported_translation):
