@@ -285,6 +285,14 @@ TRANSLATORS: dict[str, dict] = {
         "seed": 1,
         "end": 3.0,
     },
+    "translation_int8": {
+        "models": 1,
+        "settings": {},
+        "penalties": (1.0, 0.1),
+        "seed": 0,
+        "end": 4.0,
+        "precision": "int8",
+    },
 }
 
 
@@ -347,7 +355,9 @@ def exported_translation(tmp_path_factory) -> Callable[[str], ExportedTranslatio
         runs = [
             finished_run(folder / f"run{number}", model, settings, vocabularies) for number, model in enumerate(models)
         ]
-        export_runs(runs, folder / "translation", *translator["penalties"])
+        export_runs(
+            runs, folder / "translation", *translator["penalties"], precision=translator.get("precision", "float32")
+        )
         return ExportedTranslation(
             models, vocabularies, settings, translator["penalties"], runs, folder / "translation"
         )

@@ -33,7 +33,7 @@ def card(tmp_path):
         if app == "sentiment":
             return sentiment._model_card(run, SentimentSettings(**settings), 1000, "float32")
         model = SimpleNamespace(count_params=lambda: 1000)
-        serving = SimpleNamespace(models=[model], subwords=range(4000), alpha=1.0, beta=0.0)
+        serving = SimpleNamespace(models=[model], subwords=range(4000), alpha=1.0, beta=0.0, precision="float32")
         return translation._model_card([run], TranslationSettings(**settings), serving)
 
     return written

@@ -300,6 +300,7 @@ def export(
     to: cli.ExportFolder,
     length_penalty: float = DEFAULT_ALPHA,
     coverage_penalty: float = DEFAULT_BETA,
+    precision: cli.ExportPrecision = "float32",
     json: cli.Json = False,
 ) -> None:
     """Write a finished training run, or several together, as the next version of a SavedModel.
@@ -314,5 +315,5 @@ def export(
         As for `evaluate`.
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
-    version = exporting.export_runs(run, to, alpha, beta)
+    version = exporting.export_runs(run, to, alpha, beta, precision)
     cli.print_version(version, json)

@@ -214,10 +214,11 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(
         test_saved_model.assert_same_answers(answers, run_signatures(app.signatures, inputs), 1e-5)
 
 
+@pytest.mark.parametrize("name", ["separate", "translation_int8"])
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(
-    loader, exported_translation, difficult_texts, tmp_path
+    loader, exported_translation, difficult_texts, tmp_path, name
 ):
-    app = exported_translation("separate")
+    app = exported_translation(name)
     requests = test_saved_model.batches(app, difficult_texts)
     assert all(inputs.keys() == CONTRACT.keys() for inputs in requests)
     test_saved_model.assert_loader_agrees(loader, app.version, app.signatures, requests, tmp_path)
@@ -544,3 +545,31 @@ def test_pieces_join_to_the_translation_and_end(app, explained):
         assert decoded(subwords, ids) == explained["translation"][row].decode()
         for key, pieces in (("source_pieces", source), ("target_pieces", target)):
             assert set(explained[key][row][len(pieces) :]) <= {b""}
+
+
+# Narrower arithmetic
+
+
+def test_8_bits_say_nearly_what_float32_says(exported_translation):
+    app = exported_translation("translation_int8")
+    exact = TranslationServing(app.models, app.vocabularies.target, *app.penalties)
+    found = answer(app, "n_best", TEXTS, beam_size=[LARGEST_BEAM] * len(TEXTS))
+    expected = exact.n_best(tf.constant(TEXTS), tf.fill([len(TEXTS)], LARGEST_BEAM))
+    differences = []
+    for row in range(len(TEXTS)):
+        scores = dict(zip(expected["translations"][row].numpy(), expected["scores"][row].numpy(), strict=True))
+        for text, score in zip(found["translations"][row], found["scores"][row], strict=True):
+            if text and text in scores:
+                differences.append(abs(score - scores[text]) / abs(scores[text]))
+    assert len(differences) > 3 * len(TEXTS)
+    # A text may be found in another segmentation, which has another score.
+    assert 0 < np.median(differences) < 0.02
+
+
+def test_a_row_in_8_bits_is_the_same_alone(exported_translation):
+    app = exported_translation("translation_int8")
+    together = answer(app, "serving_default", ALL)
+    for row, text in enumerate(ALL):
+        alone = answer(app, "serving_default", [text])
+        assert alone["translation"].tolist() == [together["translation"][row]]
+        np.testing.assert_allclose(alone["score"], together["score"][row], rtol=1e-4)
