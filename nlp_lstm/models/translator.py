@@ -113,10 +113,29 @@ class _Decoder(keras.layers.Layer):
     def walk(self, embedded: Any, state: DecoderState, memory: Memory, training: bool) -> Any:
         """The attentional vector `(batch, target, E)` after each embedded token `(batch, target, E)`."""
         lstm_weights = self.cell.cast_weights(self.cell.draw_recurrent_kernel_mask() if training else None)
+        if training and self._fast_path_applies():
+            return self._walk_in_large_pieces(embedded, state, memory, lstm_weights)
         loop = keras.layers.RNN(
             _WalkingCell(self, memory, lstm_weights), return_sequences=True, dtype=self.dtype_policy
         )
         return loop(embedded, initial_state=list(state))
+
+    def _fast_path_applies(self) -> bool:
+        return keras.config.backend() == "tensorflow" and self.compute_dtype in ("float32", "float64")
+
+    def _walk_in_large_pieces(self, embedded: Any, state: DecoderState, memory: Memory, lstm_weights: Any) -> Any:
+        """The same with a hand-written gradient; not fit for an export, since XLA compiles it."""
+        from nlp_lstm import attention_decoder_tensorflow  # here, so that this module imports without TensorFlow
+
+        weights = [self.query.kernel, self.combine.kernel, self.combine.bias]
+        if self.attention == "additive":
+            weights += [self.query.bias, self.score_weights]
+        attended = attention_decoder_tensorflow.attended_sequence(
+            ops.transpose(embedded, (1, 0, 2)),
+            *(*state, memory.keys, memory.values, memory.is_token, *lstm_weights),
+            *(ops.cast(weight, self.compute_dtype) for weight in weights),
+        )
+        return ops.transpose(attended, (1, 0, 2))
 
     def step(self, embedded: Any, state: DecoderState, memory: Memory, lstm_weights: Any) -> tuple[DecoderState, Any]:
         """Read an embedded token `(batch * queries, E)`; the memory has a row for each `queries` of them."""
