@@ -255,7 +255,7 @@ def _trained_sequence(by_row: Any, weights: Any) -> Any:
     def filled(tensors: Any) -> Any:
         left = iter(tensors)
         rows, weights = tf.nest.map_structure(lambda leaf: None if leaf is None else next(left), given)
-        return ByRow(*rows, by_row.is_token), weights
+        return ByRow(*rows, *by_row[-1:]), weights
 
     @tf.custom_gradient
     def recurrence(*tensors: Any) -> Any:

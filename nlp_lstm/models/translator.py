@@ -371,11 +371,17 @@ class Translator(keras.Model):
         Returns:
             Twice `(batch, target)`.
         """
-        nats = keras.losses.sparse_categorical_crossentropy(target, self.logits(attended), from_logits=True)
         # What the two differ by needs two products with single vectors, and not the logits a second time.
         table = ops.cast(self.embedding.embeddings, attended.dtype)
         bias = ops.cast(self.output_bias, attended.dtype)
         own = ops.sum(attended * ops.take(table, target, axis=0), axis=-1) + ops.take(bias, target)
+        if keras.config.backend() == "tensorflow":
+            from nlp_lstm.cross_entropy_tensorflow import log_normalizer  # here: this module imports without TensorFlow
+
+            flat = ops.reshape(attended, (-1, self.settings["embedding_size"]))
+            nats = ops.reshape(log_normalizer(flat, table, bias), ops.shape(own)) - own
+        else:
+            nats = keras.losses.sparse_categorical_crossentropy(target, self.logits(attended), from_logits=True)
         mean = ops.sum(attended * ops.mean(table, axis=0), axis=-1) + ops.mean(bias)
         smoothed = nats + smoothing * (own - mean)
         is_token = ops.not_equal(target, 0)
