@@ -147,16 +147,16 @@ def _forward(by_row: Any, weights: Any) -> Trace:
     """All steps with what the gradient needs; beside the `ByRow` stands their number, or None for the room there is."""
     (embedded, hidden, cell, attended, keys, shares, is_token), steps = by_row
     W, U, b, combine, additive = weights
-    room, width = tf.shape(embedded)[0], embedded.shape[-1]
+    room = tf.shape(embedded)[0]
     steps = room if steps is None else steps
-    W_embedded, W_attended = W[:width], W[width:]
+    kernels = tf.concat([W, U], axis=0)  # (2E + U, 4U), over [x_t a_{t-1} h_{t-1}]
 
     def array(size: Any, like: Any) -> tf.TensorArray:
         return tf.TensorArray(U.dtype, size=size, element_shape=like.shape)
 
     def body(t: Any, h: Any, c: Any, a: Any, gates: Any, hiddens: Any, cells: Any, attendeds: Any, looks: Any) -> Any:
-        from_input = tf.matmul(embedded[t], W_embedded) + tf.matmul(a, W_attended) + b
-        gates_now, h, c = advance(from_input, tf.matmul(h, U), h, c, activate=activate_all_at_once)
+        product = tf.matmul(tf.concat([embedded[t], a, h], axis=-1), kernels)
+        gates_now, h, c = advance(b, product, h, c, activate=activate_all_at_once)
         attention = _look(h, keys, is_token, additive)
         a = tf.tanh(tf.matmul(h, combine) + tf.matmul(attention[:, None], shares)[:, 0])
         return (
@@ -191,7 +191,7 @@ def _backward(by_row: Any, weights: Any) -> Any:
     room, width = tf.shape(gates)[0], attendeds.shape[-1]
     steps = room if steps is None else steps
     # Laid out once rather than at each step.
-    U_back, W_back, combine_back = tf.transpose(U), tf.transpose(W[width:]), tf.transpose(combine)
+    kernels_back, combine_back = tf.transpose(tf.concat([W[width:], U], axis=0)), tf.transpose(combine)
     one, none = tf.ones([U.shape[0]], U.dtype), tf.zeros([U.shape[0]], U.dtype)
     is_candidate = tf.concat([none, none, one, none], axis=0)  # (4U,)
 
@@ -218,24 +218,29 @@ def _backward(by_row: Any, weights: Any) -> Any:
         d_gates = tf.concat([d_c * c_tilde, d_c * cells[t], d_c * i, d_h * tanh_c], axis=-1)
         # σ' = σ (1 - σ) for three gates and tanh' = (1 + tanh)(1 - tanh) for the candidate, in one expression.
         d_z = d_gates * (gates[t] + is_candidate) * (1.0 - gates[t])
+        d_a, d_h = tf.split(tf.matmul(d_z, kernels_back), [width, -1], axis=-1)
+        d_c = d_c * f
+        for carried, initial in zip((d_h, d_c, d_a, *sums), (*initials, *no_sums), strict=True):
+            carried.set_shape(initial.shape)  # what comes of arrays may know less of it
         return (
-            *(t - 1, tf.matmul(d_z, U_back), d_c * f, tf.matmul(d_z, W_back)),
+            *(t - 1, d_h, d_c, d_a),
             *(all_d_z.write(t, d_z), all_d_u.write(t, d_u), all_d_look.write(t, d_look), sums),
         )
 
     def array(shape: Any) -> tf.TensorArray:
         return tf.TensorArray(U.dtype, size=room, element_shape=shape)
 
+    initials = [tf.zeros_like(states[0]) for states in (hiddens, cells, attendeds)]
     d_looks_shape = looks.shape[1:] if additive is None else queries.shape[1:]
-    sums: tuple[Any, ...] = ()
+    no_sums: tuple[Any, ...] = ()
     if additive is not None:
-        sums = (tf.zeros_like(keys), tf.zeros_like(queries[0]))
+        no_sums = (tf.zeros_like(keys), tf.zeros_like(queries[0]))
     _, d_h, d_c, d_a, all_d_z, all_d_u, all_d_look, sums = tf.while_loop(
         lambda t, *_: t >= 0,
         body,
         (
-            *(steps - 1, tf.zeros_like(hiddens[0]), tf.zeros_like(cells[0]), tf.zeros_like(attendeds[0])),
-            *(array(gates.shape[1:]), array(attendeds.shape[1:]), array(d_looks_shape), sums),
+            *(steps - 1, *initials),
+            *(array(gates.shape[1:]), array(attendeds.shape[1:]), array(d_looks_shape), no_sums),
         ),
         maximum_iterations=room,
     )

@@ -382,7 +382,7 @@ class Translator(keras.Model):
             nats = ops.reshape(log_normalizer(flat, table, bias), ops.shape(own)) - own
         else:
             nats = keras.losses.sparse_categorical_crossentropy(target, self.logits(attended), from_logits=True)
-        mean = ops.sum(attended * ops.mean(table, axis=0), axis=-1) + ops.mean(bias)
+        mean = ops.matmul(attended, ops.mean(table, axis=0)) + ops.mean(bias)
         smoothed = nats + smoothing * (own - mean)
         is_token = ops.not_equal(target, 0)
         return ops.where(is_token, nats, 0.0), ops.where(is_token, smoothed, 0.0)
