@@ -247,6 +247,10 @@ def _backward(by_row: Any, weights: Any) -> Any:
     return all_d_z.stack(), all_d_u.stack(), all_d_look.stack(), d_h, d_c, d_a, sums
 
 
+# Half as many as of `nlp_lstm.lstm_tensorflow`, since targets of many lengths stand beside sources of one.
+_ROOMS = [1, 2, 3, *(halves << power for power in range(1, 28) for halves in (2, 3))]
+
+
 def _with_room(sequence: Any, room: Any) -> Any:
     """Zeros behind the last step, up to `room` steps; None for no more than there are."""
     return sequence if room is None else tf.pad(sequence, [[0, room - tf.shape(sequence)[0]], [0, 0], [0, 0]])
@@ -268,7 +272,7 @@ def _trained_sequence(by_row: Any, weights: Any) -> Any:
         steps, room = None, None
         if by_row.embedded.shape[0] is None:
             steps = tf.shape(by_row.embedded)[0]
-            room = room_for(steps)
+            room = room_for(steps, _ROOMS)
         walked = by_row._replace(embedded=_with_room(by_row.embedded, room))
         trace = call_compiled(_forward, (walked, steps), weights)
 

@@ -22,6 +22,7 @@ at every step forgets, and XLA's half-precision products are slower than its flo
 Everything here is time major: `(time, batch, ...)`, written `(T, B, ...)` in comments.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
@@ -478,10 +479,10 @@ def _loop(function: Any, by_row: Any, weights: Any, compiled: bool) -> Any:
 _ROOMS = [*range(1, 8), *(quarters << power for power in range(1, 28) for quarters in (4, 5, 6, 7))]
 
 
-def room_for(steps: Any) -> Any:
-    """The least of `_ROOMS` that holds so many steps."""
-    rooms = tf.constant(_ROOMS, tf.int32)
-    return tf.reduce_min(tf.where(rooms >= steps, rooms, rooms[-1]))
+def room_for(steps: Any, rooms: Sequence[int] = _ROOMS) -> Any:
+    """The least of some lengths that holds so many steps."""
+    lengths = tf.constant(rooms, tf.int32)
+    return tf.reduce_min(tf.where(lengths >= steps, lengths, lengths[-1]))
 
 
 def _with_room(sequences: Any, room: Any) -> Any:
