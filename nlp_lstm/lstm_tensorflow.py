@@ -22,6 +22,7 @@ at every step forgets, and XLA's half-precision products are slower than its flo
 Everything here is time major: `(time, batch, ...)`, written `(T, B, ...)` in comments.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
@@ -50,7 +51,7 @@ def _activate(z: Any) -> Any:
     return tf.concat(gates, axis=-1), gates
 
 
-def _activate_all_at_once(z: Any) -> Any:
+def activate_all_at_once(z: Any) -> Any:
     """The same as one run over all gates, by σ(z) = (tanh(z / 2) + 1) / 2.
 
     XLA makes a single vector loop of it. Its logistic needs an exponential and a division where its tanh is a short
@@ -156,7 +157,7 @@ def _forward(by_row: Any, weights: Any, all_at_once: bool = False) -> Any:
     projected = _add_bias(x if W is None else _project(x, W), b, U.dtype)
     room, units = tf.shape(projected)[0], U.shape[0]
     steps = room if steps is None else steps
-    activate = _activate_all_at_once if all_at_once else _activate
+    activate = activate_all_at_once if all_at_once else _activate
 
     def states_after(initial: Any) -> Any:
         states = tf.TensorArray(initial.dtype, size=room + 1, element_shape=[projected.shape[1], units])
@@ -452,7 +453,7 @@ def _trained_sequence(by_row: Any, weights: Any, jit_compile: JitCompile) -> Any
         compiled = length_is_known if jit_compile == "auto" else bool(jit_compile)
         if compiled and not length_is_known:
             steps = tf.shape(by_row.x)[0]
-            room = _room_for(steps)
+            room = room_for(steps)
         walked, walked_weights = _with_room(by_row, room), weights
         if weights.W is not None and by_row.x.dtype != weights.U.dtype:
             # Else inside, since XLA then writes the gates over the product, which it may not do to what comes to it.
@@ -480,10 +481,10 @@ def _loop(function: Any, by_row: Any, weights: Any, compiled: bool) -> Any:
 _ROOMS = [*range(1, 8), *(quarters << power for power in range(1, 28) for quarters in (4, 5, 6, 7))]
 
 
-def _room_for(steps: Any) -> Any:
-    """The least of `_ROOMS` that holds so many steps."""
-    rooms = tf.constant(_ROOMS, tf.int32)
-    return tf.reduce_min(tf.where(rooms >= steps, rooms, rooms[-1]))
+def room_for(steps: Any, rooms: Sequence[int] = _ROOMS) -> Any:
+    """The least of some lengths that holds so many steps."""
+    lengths = tf.constant(rooms, tf.int32)
+    return tf.reduce_min(tf.where(lengths >= steps, lengths, lengths[-1]))
 
 
 def _with_room(sequences: Any, room: Any) -> Any:
