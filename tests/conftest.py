@@ -67,7 +67,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _graphs_are_run_as_they_are_written():
     """TensorFlow would rewrite each before its first run, which takes longer than the run.
 
-    Processes that tests start leave it to do so, and so does who asks for `rewritten_graphs`.
+    It does so in processes that tests start, but for training that is held against this one's; and wherever a test asks
+    for `rewritten_graphs`.
     """
     import keras
 
