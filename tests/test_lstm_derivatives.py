@@ -175,13 +175,6 @@ def test_the_gradient_of_each_row_vectorised():
     assert_same(gradient_of_each_row(layer, X), tf.stack([gradient(plain, X[row : row + 1])[0] for row in range(2)]))
 
 
-# The gradient penalty: in the next test.
-@pytest.mark.parametrize("way", [forward_over_reverse, within_control_flow], ids=lambda way: way.__name__)
-def test_as_keras_in_a_graph(way):
-    ours, theirs = built(LSTM), built(keras.layers.LSTM)
-    assert_same(tf.function(lambda: way(ours, X))(), way(theirs, X))
-
-
 def test_as_keras_with_xla_round_it_after_it_was_traced_without():
     """What was traced for the one must not serve the other: they differentiate loops in different ways."""
     layer = built(LSTM)
@@ -229,7 +222,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-# Each option at least once where the loops are compiled; masks and lengths of either kind with ways of either kind.
+# In a graph: each option at least once where the loops are compiled, and masks and lengths of either kind.
 COMBINATIONS: list[Any] = [
     (gradient_penalty, ["backwards", "recurrent_dropout", "without_bias"], True, False),
     (forward_over_reverse, ["zoneout", "compiled_where_the_length_is_known"], True, True),
