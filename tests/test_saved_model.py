@@ -475,16 +475,10 @@ def assert_fresh_process_agrees(apps, difficult_texts, folder):
             assert_same_answers(answers, run_signatures(app.serving.signatures, inputs), 1e-6)
 
 
-def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sentiment(
-    exported_sentiment, difficult_texts, tmp_path
+def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sentiment_and_char_lm(
+    exported_sentiment, exported_char_lm, difficult_texts, tmp_path
 ):
-    assert_fresh_process_agrees([exported_sentiment], difficult_texts, tmp_path)
-
-
-def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_char_lm(
-    exported_char_lm, difficult_texts, tmp_path
-):
-    apps = [exported_char_lm("character"), exported_char_lm("byte")]
+    apps = [exported_sentiment, exported_char_lm("character"), exported_char_lm("byte")]
     assert_fresh_process_agrees(apps, difficult_texts, tmp_path)
 
 

@@ -270,8 +270,8 @@ class TestFilesOfPeople:
     def test_a_run_is_judged_on_tables_like_its_own(self, sample_texts, tmp_path):
         table, run = tmp_path / "tweets.csv", tmp_path / "run"
         quoted = [text.replace('"', '""') for text in sample_texts]
-        rows = "".join(f'"{at % 3}";"7";"{text} „é“"\r\n' for at, text in enumerate(quoted))
-        table.write_bytes(("sep=;\r\n" + rows).encode("cp1252", "replace"))
+        lines = "".join(f'"{at % 3}";"7";"{text} „é“"\r\n' for at, text in enumerate(quoted))
+        table.write_bytes(("sep=;\r\n" + lines).encode("cp1252", "replace"))
         how = {"encoding": "cp1252", "text_column": "3", "label_column": "1", "labels": "0=negative,2=positive"}
         command = [*train_command(run, table, **how, pretraining_epochs=0, epochs=1, ngram_buckets=0), "--no-header"]
         result = call(*command)
@@ -280,6 +280,9 @@ class TestFilesOfPeople:
         assert f"{left_out} of {len(sample_texts)} rows are left out" in result.err and "semicolons" in result.err
         assert {**how, "header": False}.items() <= json.loads((run / "config.json").read_text()).items()
         assert "é" in (run / "vocabulary.txt").read_text(encoding="utf-8")
+        assert [row["stage"] for row in rows(run)] == ["training"]
+        names = [path.name for path in (run / "checkpoints").iterdir()]
+        assert "training-best.weights.h5" in names and not any("pretraining" in name for name in names)
         found = call("evaluate", "--run", run, "--data", table, "--split", "all", "--json").object
         assert found["examples"] == len(sample_texts) - left_out
         other = a_table(tmp_path / "other.csv", *((f"fine {at}", at % 2) for at in range(50)))

@@ -134,14 +134,6 @@ def test_stopped_and_started_again_it_ends_the_same(runs):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_without_pretraining(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    train("sample", run, dataclasses.replace(TINY, pretraining_epochs=0, epochs=1, ngram_buckets=0))
-    assert [row["stage"] for row in run.metrics()] == ["training"]
-    assert run.best_weights("training").exists()
-    assert not run.best_weights("pretraining").exists()
-
-
 def test_pretraining_goes_over_the_text_as_often_as_asked(monkeypatch, tmp_path):
     """Whatever the length of a pass, each epoch gets its windows; it once waited for ever for a pass's last window."""
     given = []
