@@ -80,7 +80,7 @@ def _graphs_are_run_as_they_are_written():
 
 @pytest.fixture
 def rewritten_graphs():
-    """What a test traces runs as it does for users."""
+    """What a test calls runs as it does for users, and in other processes: to the same rounding."""
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
