@@ -475,16 +475,11 @@ def assert_fresh_process_agrees(apps, difficult_texts, folder):
             assert_same_answers(answers, run_signatures(app.serving.signatures, inputs), 1e-6)
 
 
-def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sentiment(
-    exported_sentiment, difficult_texts, tmp_path
+@pytest.mark.usefixtures("rewritten_graphs")
+def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sentiment_and_char_lm(
+    exported_sentiment, exported_char_lm, difficult_texts, tmp_path
 ):
-    assert_fresh_process_agrees([exported_sentiment], difficult_texts, tmp_path)
-
-
-def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_char_lm(
-    exported_char_lm, difficult_texts, tmp_path
-):
-    apps = [exported_char_lm("character"), exported_char_lm("byte")]
+    apps = [exported_sentiment, exported_char_lm("character"), exported_char_lm("byte")]
     assert_fresh_process_agrees(apps, difficult_texts, tmp_path)
 
 
@@ -529,6 +524,7 @@ def assert_loader_agrees(program, version, signatures, requests, folder):
         assert_same_answers(answers, run_signatures(signatures, inputs), 1e-5)
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 @pytest.mark.parametrize("exported", ["sentiment", "character", "byte", "int8"], indirect=True)
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(loader, exported, difficult_texts, tmp_path):
     requests = batches(exported, difficult_texts)
@@ -590,6 +586,7 @@ def test_what_ships_is_small_and_servable(version):
             assert value.dtype == object or np.all(np.isfinite(value)), (name, key)
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 @pytest.mark.parametrize("version", [version for app in LARGEST for version in shipped(app)])
 def test_the_loader_of_tensorflow_serving_runs_what_ships(loader, version, tmp_path):
     signatures = loaded(version).signatures

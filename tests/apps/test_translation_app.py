@@ -774,12 +774,14 @@ class TestBadFolders:
 
 KILLED = """
 import os, runpy, signal, sys
+import tensorflow as tf
 from ids_by_library import ids_by_library
 from nlp_lstm.translation import train as train_module
 from nlp_lstm.translation import train
 from nlp_lstm.training import _NanGuard
 
 train.id_pairs = ids_by_library
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as in the tests' own process
 
 def killed(guard, batch, logs=None):
     if batch == 1 and os.path.exists(run + "/checkpoints/training-0001.weights.h5"):

@@ -203,6 +203,7 @@ def test_a_large_table_is_in_the_graph_once(app):
 # One model will do for what takes long; that an export says what was built is told with its use.
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 def test_a_process_without_this_project_and_keras_gives_the_same_answers(
     exported_translation, difficult_texts, tmp_path
 ):
@@ -214,6 +215,7 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(
         test_saved_model.assert_same_answers(answers, run_signatures(app.signatures, inputs), 1e-5)
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 @pytest.mark.parametrize("name", ["separate", "translation_int8"])
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(
     loader, exported_translation, difficult_texts, tmp_path, name
