@@ -129,7 +129,8 @@ class Int8Matrix(WeightMatrix):
             )
             return total * per_unit
 
-        self._product = product
+        # A SavedModel would hold a function that is a module's attribute, and its constants, once more.
+        self._product = lambda x: product(x)
 
     @property
     def bytes_read(self) -> int:

@@ -189,14 +189,16 @@ def test_the_graph_has_core_operations_only(app):
     assert test_saved_model.unservable(saved_model) == []
 
 
+def constants(app):
+    """Those in functions, as protocol buffers."""
+    graph = test_saved_model.read_saved_model(app.version).meta_graphs[0].graph_def
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    return [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+
+
 def test_a_large_table_is_in_the_graph_once(app):
     """Each signature walks the rules and the trie of the subwords."""
-    tables = [
-        node.attr["value"].tensor.SerializeToString()
-        for function in test_saved_model.read_saved_model(app.version).meta_graphs[0].graph_def.library.function
-        for node in function.node_def
-        if node.op == "Const" and node.attr["value"].tensor.ByteSize() > 10_000
-    ]
+    tables = [tensor.SerializeToString() for tensor in constants(app) if tensor.ByteSize() > 10_000]
     assert len(tables) == len(set(tables)) > 4
 
 
@@ -575,3 +577,20 @@ def test_a_row_in_8_bits_is_the_same_alone(exported_translation):
         alone = answer(app, "serving_default", [text])
         assert alone["translation"].tolist() == [together["translation"][row]]
         np.testing.assert_allclose(alone["score"], together["score"][row], rtol=1e-4)
+
+
+def test_weights_in_8_bits_are_in_the_graph_once(exported_translation):
+    app = exported_translation("translation_int8")
+    shapes = [
+        tuple(dimension.size for dimension in tensor.tensor_shape.dim)
+        for tensor in constants(app)
+        if tensor.dtype == tf.qint8.as_datatype_enum
+    ]
+    settings = app.settings
+    embedding, units, both = settings.embedding_size, settings.decoder_units, 2 * settings.encoder_units
+    expected = [
+        *[(embedding, 8 * settings.encoder_units), *2 * [(settings.encoder_units, 4 * settings.encoder_units)]],
+        *[(both, units), (both, units + embedding)],  # what the decoder begins with, and what attention looks at
+        *[(2 * embedding + units, 4 * units), (units, embedding), (embedding, len(app.vocabularies.target))],
+    ]
+    assert sorted(shapes) == sorted(expected)
