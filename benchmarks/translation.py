@@ -12,13 +12,12 @@ import dataclasses
 import json
 import os
 import re
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from measuring import machine, rates_in_turns
 
 SHIPPED = Path(__file__).resolve().parent.parent / "saved_models" / "translation"
 BEAM, ROWS = 5, 64
@@ -206,19 +205,6 @@ class Loop:
         return np.array([max(found)[0] for found in done])
 
 
-def time_in_turns(calls, rounds):
-    """What each call does a second: the median over the rounds, all of them once in each."""
-    rates = {name: [] for name in calls}
-    for call, _ in calls.values():
-        call()
-    for _ in range(rounds):
-        for name, (call, count) in calls.items():
-            started = time.perf_counter()
-            call()
-            rates[name].append(count / (time.perf_counter() - started))
-    return {name: statistics.median(found) for name, found in rates.items()}
-
-
 def main():
     arguments = parse_arguments()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -226,6 +212,7 @@ def main():
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
+    here = machine()
     from nlp_lstm import saved_model
 
     folder = saved_model.resolve(arguments.model)
@@ -269,7 +256,7 @@ def main():
         difference = np.abs(in_graph(looped, ROWS)[0]() - looping(LOOPED)[0]()).max()
         differences = {"largest_score_difference": float(difference)}
     print(f"timing {', '.join(calls)}", file=sys.stderr)
-    rates = time_in_turns(calls, arguments.rounds)
+    rates = rates_in_turns(calls, arguments.rounds)
     encoded = rates.pop("subword_sentences_per_second")
     times_loop = {}
     if loop:
@@ -278,7 +265,8 @@ def main():
             for name in ("", "single_")
         }
     result = {
-        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op, "cores": os.cpu_count()},
+        "machine": here,
+        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op},
         "sentences": len(sentences),
         **{name: round(rate, 2) for name, rate in rates.items()},
         **times_loop,

@@ -470,10 +470,8 @@ def _trained_sequence(by_row: Any, weights: Any, jit_compile: JitCompile) -> Any
 
 
 def _loop(function: Any, by_row: Any, weights: Any, compiled: bool) -> Any:
-    if not compiled:
-        return function(by_row, weights)
-    settings = (True,) if function is _forward else ()
-    return call_compiled(function, by_row, weights, *settings)
+    settings = (True,) if compiled and function is _forward else ()
+    return call_compiled(function, by_row, weights, *settings, jit_compile=compiled)
 
 
 # Few, since XLA compiles the loops for each, and near one another, since room costs zeros and a longer input product;

@@ -44,7 +44,9 @@ def call_traced(function: Callable[..., Any], by_row: Any, weights: Any, *settin
     return traced(*tensors)
 
 
-def call_compiled(function: Callable[..., Any], by_row: Any, weights: Any, *settings: Hashable) -> Any:
+def call_compiled(
+    function: Callable[..., Any], by_row: Any, weights: Any, *settings: Hashable, jit_compile: bool = True
+) -> Any:
     """Call a function compiled by XLA; its gradient, and each after it, is that of the function uncompiled.
 
     >>> def cube(x, _):
@@ -61,14 +63,16 @@ def call_compiled(function: Callable[..., Any], by_row: Any, weights: Any, *sett
 
     Args:
         function: and all others as of `call_traced`.
+        jit_compile: without it XLA has no part in it, and what a loop keeps for its gradient still stays inside, where
+            nothing that counts forward comes upon it.
     """
-    if tf.executing_eagerly():  # else a tape, or what counts forward, would see what is compiled
-        return call_traced(_call_compiled, by_row, weights, function, *settings)
-    return _call_compiled(by_row, weights, function, *settings)
+    if tf.executing_eagerly():  # else a tape, or what counts forward, would see what is inside
+        return call_traced(_call_compiled, by_row, weights, function, jit_compile, *settings)
+    return _call_compiled(by_row, weights, function, jit_compile, *settings)
 
 
-def _call_compiled(by_row: Any, weights: Any, function: Any, *settings: Hashable) -> Any:
-    traced, tensors, fill = _prepared(function, by_row, weights, settings, True)
+def _call_compiled(by_row: Any, weights: Any, function: Any, jit_compile: bool, *settings: Hashable) -> Any:
+    traced, tensors, fill = _prepared(function, by_row, weights, settings, jit_compile)
 
     @tf.custom_gradient
     def compiled(*tensors: Any) -> Any:

@@ -169,6 +169,12 @@ def test_as_keras(way):
     assert_same(way(built(LSTM), X), way(built(keras.layers.LSTM), X))
 
 
+@pytest.mark.parametrize("way", [gradient, forward_mode, within_control_flow], ids=lambda way: way.__name__)
+def test_as_keras_where_xla_compiles_nothing(way):
+    """By default that is so wherever the length is not known, which it never is outside a graph."""
+    assert_same(way(built(LSTM, jit_compile="auto"), X), way(built(keras.layers.LSTM), X))
+
+
 def test_the_gradient_of_each_row_vectorised():
     """Keras's layer cannot be asked for it."""
     layer, plain = built(LSTM), built(keras.layers.LSTM)
