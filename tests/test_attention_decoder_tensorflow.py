@@ -124,6 +124,7 @@ def test_as_the_plain_walk(way, attention, slowly):
     assert_same(way(decoder, inputs), slowly(way, decoder, inputs))
 
 
+@pytest.mark.thorough
 def test_the_second_derivative_equals_differences_of_the_first():
     """Of its squared length, along a direction in which each input and each weight moves."""
     decoder, inputs = built("additive"), drawn_inputs()
@@ -153,6 +154,7 @@ def test_the_second_derivative_equals_differences_of_the_first():
     assert_same(slope, (moved(1e-5) - moved(-1e-5)) / 2e-5, 1e-6)
 
 
+@pytest.mark.thorough
 def test_the_gradient_of_each_row_vectorised():
     decoder, inputs = built("additive"), drawn_inputs()
 

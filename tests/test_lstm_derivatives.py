@@ -150,8 +150,9 @@ def function_in_function(layer, x):
 
 
 WAYS = [
-    *(gradient, gradient_penalty, third_derivative, inner_step, persistent, forward_mode, forward_over_reverse),
+    *(gradient, gradient_penalty, inner_step, persistent, forward_mode),
     *(one_by_row, within_control_flow, recomputed, function_in_function),
+    *(pytest.param(way, marks=pytest.mark.thorough) for way in (third_derivative, forward_over_reverse)),
 ]
 
 
@@ -181,6 +182,7 @@ def test_the_gradient_of_each_row_vectorised():
     assert_same(gradient_of_each_row(layer, X), tf.stack([gradient(plain, X[row : row + 1])[0] for row in range(2)]))
 
 
+@pytest.mark.thorough
 def test_as_keras_with_xla_round_it_after_it_was_traced_without():
     """What was traced for the one must not serve the other: they differentiate loops in different ways."""
     layer = built(LSTM)
@@ -231,7 +233,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # In a graph: each option at least once where the loops are compiled, and masks and lengths of either kind.
 COMBINATIONS: list[Any] = [
     (gradient_penalty, ["backwards", "recurrent_dropout", "without_bias"], True, False),
-    (forward_over_reverse, ["zoneout", "compiled_where_the_length_is_known"], True, True),
+    pytest.param(
+        *(forward_over_reverse, ["zoneout", "compiled_where_the_length_is_known"], True, True),
+        marks=pytest.mark.thorough,
+    ),
     (within_control_flow, ["layer_normalization", "recurrent_kernel_dropout", "zoneout"], False, False),
     (inner_step, ["backwards", "layer_normalization", "zoneout", "uncompiled"], True, False),
 ]

@@ -525,7 +525,9 @@ def assert_loader_agrees(program, version, signatures, requests, folder):
 
 
 @pytest.mark.usefixtures("rewritten_graphs")
-@pytest.mark.parametrize("exported", ["sentiment", "character", "byte", "int8"], indirect=True)
+@pytest.mark.parametrize(
+    "exported", ["sentiment", pytest.param("character", marks=pytest.mark.thorough), "byte", "int8"], indirect=True
+)
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(loader, exported, difficult_texts, tmp_path):
     requests = batches(exported, difficult_texts)
     assert all(inputs.keys() == exported.serving.signatures.keys() for inputs in requests)
@@ -570,6 +572,7 @@ def some_inputs(version, signatures, texts):
 
 
 @pytest.mark.parametrize("version", [version for app in LARGEST for version in shipped(app)])
+@pytest.mark.thorough
 def test_what_ships_is_small_and_servable(version):
     assert unservable(read_saved_model(version)) == []
     assert sum(path.stat().st_size for path in version.rglob("*") if path.is_file()) <= LARGEST[version.parent.name]
@@ -588,6 +591,7 @@ def test_what_ships_is_small_and_servable(version):
 
 @pytest.mark.usefixtures("rewritten_graphs")
 @pytest.mark.parametrize("version", [version for app in LARGEST for version in shipped(app)])
+@pytest.mark.thorough
 def test_the_loader_of_tensorflow_serving_runs_what_ships(loader, version, tmp_path):
     signatures = loaded(version).signatures
     inputs = some_inputs(version, signatures, [b"", b"The king is dead.", "😀e\u0301".encode(), b"\xff\x00"])

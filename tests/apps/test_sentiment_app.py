@@ -157,6 +157,7 @@ class TestVerbs:
         ]
         assert is_png(run / "curves.png")
 
+    @pytest.mark.thorough
     def test_training_again_with_the_same_seed_gives_the_same(self, run, tmp_path):
         result = call(*train_command(tmp_path / "run"))
         assert (result.status, result.out) == (0, "")

@@ -794,6 +794,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.thorough
 class TestKilled:
     @pytest.fixture(scope="class")
     def killed(self, train_command, tmp_path_factory):

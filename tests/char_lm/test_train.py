@@ -217,6 +217,7 @@ class TestTraining:
         assert [training_ids.tolist(), validation_ids.tolist()] == expected
         assert len(load_run(run)[1]) == (256 if unit == "byte" else 5)
 
+    @pytest.mark.thorough
     def test_bytes_layer_normalization_zoneout_and_half_precision(self, tmp_path):
         text = "Der Bär sagt: „Größe“. 熊は言う😀\n" * 20
         (tmp_path / "text.txt").write_text(text, encoding="utf-8")

@@ -206,6 +206,7 @@ def test_a_large_table_is_in_the_graph_once(app):
 
 
 @pytest.mark.usefixtures("rewritten_graphs")
+@pytest.mark.thorough
 def test_a_process_without_this_project_and_keras_gives_the_same_answers(
     exported_translation, difficult_texts, tmp_path
 ):
@@ -218,7 +219,7 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(
 
 
 @pytest.mark.usefixtures("rewritten_graphs")
-@pytest.mark.parametrize("name", ["separate", "translation_int8"])
+@pytest.mark.parametrize("name", [pytest.param("separate", marks=pytest.mark.thorough), "translation_int8"])
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(
     loader, exported_translation, difficult_texts, tmp_path, name
 ):
