@@ -238,7 +238,10 @@ COMBINATIONS: list[Any] = [
         marks=pytest.mark.thorough,
     ),
     (within_control_flow, ["layer_normalization", "recurrent_kernel_dropout", "zoneout"], False, False),
-    (inner_step, ["backwards", "layer_normalization", "zoneout", "uncompiled"], True, False),
+    pytest.param(
+        *(inner_step, ["backwards", "layer_normalization", "zoneout", "uncompiled"], True, False),
+        marks=pytest.mark.thorough,
+    ),
 ]
 
 

@@ -476,6 +476,7 @@ def assert_fresh_process_agrees(apps, difficult_texts, folder):
 
 
 @pytest.mark.usefixtures("rewritten_graphs")
+@pytest.mark.thorough
 def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sentiment_and_char_lm(
     exported_sentiment, exported_char_lm, difficult_texts, tmp_path
 ):

@@ -724,6 +724,7 @@ def programs(model, run, tmp_path_factory):
     return Programs(folder, {name: Result(*result) for name, result in zip(calls, found, strict=True)})
 
 
+@pytest.mark.thorough
 class TestAsAProgram:
     def test_a_damaged_model_is_one_line(self, programs):
         path = programs.folder / "damaged" / "1"
@@ -751,6 +752,7 @@ class TestAsAProgram:
         assert status == "0"
 
 
+@pytest.mark.thorough
 class TestKilled:
     def test_training_goes_on_where_it_was_killed(self, run, programs):
         killed = programs.folder / "run"

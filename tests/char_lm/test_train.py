@@ -259,6 +259,7 @@ class TestTraining:
         assert tree(whole) == before
 
 
+@pytest.mark.thorough
 class TestStopped:
     def test_it_goes_on_and_ends_where_it_would_have(self, stopped, whole, source, copy_of, capsys):
         run = copy_of(stopped)

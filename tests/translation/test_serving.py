@@ -49,7 +49,7 @@ LONG = [b"man " * 10_000, b"x" * 2**20, "😀".encode() * 2**18, b"\xffa" * 2**1
 ALL = [tf.compat.as_bytes(text) for text in [*TEXTS, *EMPTY, *WEIRD, *LONG]]
 
 
-@pytest.fixture(scope="module", params=["shared", "separate"])
+@pytest.fixture(scope="module", params=["shared", pytest.param("separate", marks=pytest.mark.thorough)])
 def app(request, exported_translation):
     return exported_translation(request.param)
 
