@@ -169,10 +169,10 @@ def forward_call(implementation, dtype, sizes):
     return lambda: forward(x)
 
 
-def training_step(layer):
+def training_step(layer, signature=None):
     import tensorflow as tf
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False, input_signature=signature)
     def train(x, upstream):
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -341,7 +341,9 @@ def mixed_lengths(implementation, dtype):
     else:
         import tensorflow as tf
 
-        train = training_step(tensorflow_layer(implementation, MIXED_SHAPE, dtype))
+        # As `fit` traces it for a dataset of such batches.
+        signature = [tf.TensorSpec([None, None, size]) for size in (features, units)]
+        train = training_step(tensorflow_layer(implementation, MIXED_SHAPE, dtype), signature)
 
         def step(x, upstream):
             train(tf.constant(x), tf.constant(upstream))
