@@ -392,7 +392,7 @@ def draw_growth(rows, path):
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+        axis.legend(fontsize="small", loc="upper left")
     axes[0].set_ylabel("milliseconds")
     figure.suptitle("nlp_lstm.LSTM: how a pass grows")
     figure.savefig(path, dpi=120)
