@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nlp_lstm.lstm_tensorflow import activate_all_at_once, advance, room_for
-from nlp_lstm.traced_calls import call_compiled, call_traced
+from nlp_lstm.lstm_tensorflow import activate_all_at_once, advance, project, room_for, through_gates, with_room
+from nlp_lstm.traced_calls import call_compiled, call_traced, leaves, put_back
 
 
 class ByRow(NamedTuple):
@@ -66,12 +66,6 @@ class Trace(NamedTuple):
     cell: tf.Tensor  # (T + 1, B, U), likewise
     attended: tf.Tensor  # (T + 1, B, E), likewise
     attention: tf.Tensor  # (T, B, S)
-
-
-def _times(states: Any, kernel: Any) -> Any:
-    """The product of `(..., D)` with a kernel `(D, E)` as one of two matrices, which the gradient then is, too."""
-    product = tf.matmul(tf.reshape(states, [-1, kernel.shape[0]]), kernel)
-    return tf.reshape(product, [*tf.unstack(tf.shape(states)[:-1]), kernel.shape[1]])
 
 
 def attended_sequence(
@@ -122,11 +116,11 @@ def attended_sequence(
     units = U.shape[0]
     additive = None
     if score_weights is None:
-        keys = _times(keys, tf.transpose(query_kernel) / query_kernel.shape[1] ** 0.5)  # (B, S, U)
+        keys = project(keys, tf.transpose(query_kernel) / query_kernel.shape[1] ** 0.5)  # (B, S, U)
     else:
         additive = Additive(query_kernel, query_bias, score_weights)
     # The weights of a source sum up to one, and so does the bias that each token brings.
-    shares = _times(values, combine_kernel[units:]) + combine_bias  # (B, S, E)
+    shares = project(values, combine_kernel[units:]) + combine_bias  # (B, S, E)
     by_row = ByRow(embedded, hidden, cell, attended, keys, shares, is_token)
     sequence = call_traced(_trained_sequence, by_row, Weights(W, U, b, combine_kernel[:units], additive))
     sequence.set_shape([embedded.shape[0], None, None])
@@ -192,8 +186,6 @@ def _backward(by_row: Any, weights: Any) -> Any:
     steps = room if steps is None else steps
     # Laid out once rather than at each step.
     kernels_back, combine_back = tf.transpose(tf.concat([W[width:], U], axis=0)), tf.transpose(combine)
-    one, none = tf.ones([U.shape[0]], U.dtype), tf.zeros([U.shape[0]], U.dtype)
-    is_candidate = tf.concat([none, none, one, none], axis=0)  # (4U,)
 
     def body(t: Any, d_h: Any, d_c: Any, d_a: Any, all_d_z: Any, all_d_u: Any, all_d_look: Any, sums: Any) -> Any:
         attention, a, c = looks[t], attendeds[t + 1], cells[t + 1]
@@ -212,12 +204,10 @@ def _backward(by_row: Any, weights: Any) -> Any:
             d_keys, d_score_weights = sums
             d_of_row = tf.matmul(d_scores[:, None], mixed)[:, 0]  # (B, A)
             sums = (d_keys + d_mixed, d_score_weights + d_of_row)
-        i, f, c_tilde, o = tf.split(gates[t], 4, axis=-1)
+        _, f, _, o = tf.split(gates[t], 4, axis=-1)
         tanh_c = tf.tanh(c)
         d_c = d_c + d_h * o * (1.0 - tanh_c * tanh_c)
-        d_gates = tf.concat([d_c * c_tilde, d_c * cells[t], d_c * i, d_h * tanh_c], axis=-1)
-        # σ' = σ (1 - σ) for three gates and tanh' = (1 + tanh)(1 - tanh) for the candidate, in one expression.
-        d_z = d_gates * (gates[t] + is_candidate) * (1.0 - gates[t])
+        d_z = through_gates(gates[t], cells[t], tanh_c, d_h, d_c)
         d_a, d_h = tf.split(tf.matmul(d_z, kernels_back), [width, -1], axis=-1)
         d_c = d_c * f
         for carried, initial in zip((d_h, d_c, d_a, *sums), (*initials, *no_sums), strict=True):
@@ -251,38 +241,29 @@ def _backward(by_row: Any, weights: Any) -> Any:
 _ROOMS = [1, 2, 3, *(halves << power for power in range(1, 28) for halves in (2, 3))]
 
 
-def _with_room(sequence: Any, room: Any) -> Any:
-    """Zeros behind the last step, up to `room` steps; None for no more than there are."""
-    return sequence if room is None else tf.pad(sequence, [[0, room - tf.shape(sequence)[0]], [0, 0], [0, 0]])
-
-
 def _trained_sequence(by_row: Any, weights: Any) -> Any:
     """The attentional vectors with the hand-written gradient."""
+    constants = by_row[-1:]
     given = (by_row[:-1], weights)
-    tensors = [leaf for leaf in tf.nest.flatten(given) if leaf is not None]
-
-    def filled(tensors: Any) -> Any:
-        left = iter(tensors)
-        rows, weights = tf.nest.map_structure(lambda leaf: None if leaf is None else next(left), given)
-        return ByRow(*rows, *by_row[-1:]), weights
 
     @tf.custom_gradient
     def recurrence(*tensors: Any) -> Any:
-        by_row, weights = filled(tensors)
+        rows, weights = put_back(given, tensors)
+        by_row = ByRow(*rows, *constants)
         steps, room = None, None
         if by_row.embedded.shape[0] is None:
             steps = tf.shape(by_row.embedded)[0]
             room = room_for(steps, _ROOMS)
-        walked = by_row._replace(embedded=_with_room(by_row.embedded, room))
+        walked = by_row._replace(embedded=with_room(by_row.embedded, room))
         trace = call_compiled(_forward, (walked, steps), weights)
 
         def gradient(d_sequence: Any) -> Any:
-            found = _gradient(by_row, weights, trace, steps, _with_room(d_sequence, room))
-            return [d for d in tf.nest.flatten(found) if d is not None]
+            found = _gradient(by_row, weights, trace, steps, with_room(d_sequence, room))
+            return leaves(found)
 
         return trace.attended[1:] if steps is None else trace.attended[1 : steps + 1], gradient
 
-    return recurrence(*tensors)
+    return recurrence(*leaves(given))
 
 
 def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, d_sequence: Any) -> Any:
@@ -292,7 +273,7 @@ def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, d_sequence: Any
     width, units = embedded.shape[-1], U.shape[0]
     queries = None
     if additive is not None:
-        queries = _times(trace.hidden[1:], additive.kernel) + additive.bias  # (T, B, A)
+        queries = project(trace.hidden[1:], additive.kernel) + additive.bias  # (T, B, A)
     d_z, d_u, d_look, d_hidden, d_cell, d_attended, sums = call_compiled(
         _backward, (d_sequence, trace, keys, shares, queries, steps), (W, U, combine, additive)
     )

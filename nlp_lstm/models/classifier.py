@@ -55,10 +55,6 @@ class SentimentClassifier(keras.Model):
         forward, backward, is_token = self.encoder.readings(ids, training=training)
         return self._logits([forward, backward], is_token, training)
 
-    @staticmethod
-    def _mask(ids: Any) -> Any:
-        return ops.not_equal(ids, 0)[..., None]  # (B, T, 1)
-
     def _logits(self, directions: Sequence[Any], is_token: Any, training: bool = False) -> Any:
         """From states `(batch, time, units)` of each direction, and which of them belong to a token."""
         weights = ops.cast(is_token, directions[0].dtype)[:, None]  # (B, 1, T)
@@ -101,7 +97,8 @@ class SentimentClassifier(keras.Model):
         """
         gates = self.encoder.gates(ids)
         states = ops.concatenate([direction.hidden for direction in gates], axis=-1)
-        mask = self._mask(ids)
+        is_token = ops.not_equal(ids, 0)  # (B, T)
+        mask = is_token[..., None]
         w_max, w_mean = ops.split(ops.convert_to_tensor(self.head.kernel)[:, 0], 2)
         weights = ops.cast(mask, states.dtype)
         length = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
@@ -109,7 +106,7 @@ class SentimentClassifier(keras.Model):
         steps = ops.arange(ops.shape(ids)[1], dtype="int32")[None, :, None]
         is_highest = ops.cast(ops.equal(steps, ops.cast(highest, "int32")[:, None]), states.dtype)
         polarity = ops.sum(states * weights * (w_mean / length + w_max * is_highest), axis=-1)
-        return self._logits([direction.hidden for direction in gates], mask[..., 0]), polarity, gates
+        return self._logits([direction.hidden for direction in gates], is_token), polarity, gates
 
     def get_config(self) -> dict[str, Any]:
         return {
