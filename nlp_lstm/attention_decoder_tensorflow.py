@@ -16,6 +16,10 @@ differs is how much of it is done at once:
 The input product is not taken out of the loop as `nlp_lstm.lstm_tensorflow` does it: beside two other products of
 each step it costs the same within, and there is no array of all steps to fill.
 
+Where large products are to be taken in half precision they are those of 1, those after the loop back, and then the
+input product, too: TensorFlow's own kernels take them in half the time, where XLA's are slower than in float32. The
+loops, the states that they carry, and what small products there are stay as they are.
+
 However it is differentiated, it is right: see `nlp_lstm.traced_calls`. It is for training; outside the decoder walks
 step by step, in operations that are fit for an export. Everything here is time major, `(T, B, ...)` in comments.
 """
@@ -84,6 +88,7 @@ def attended_sequence(
     combine_bias: Any,
     query_bias: Any = None,
     score_weights: Any = None,
+    product_dtype: str | None = None,
 ) -> Any:
     """The attentional vector after each embedded token, in training.
 
@@ -109,6 +114,7 @@ def attended_sequence(
         combine_bias: `(width,)`.
         query_bias: `(attention,)`, with additive attention.
         score_weights: `(attention,)` for additive attention; None for the scaled dot product.
+        product_dtype: what large products are taken in, such as "bfloat16"; by default as all others.
 
     Returns:
         `(time, batch, width)`. Differentiable in all floating arguments, as often as you like.
@@ -116,15 +122,22 @@ def attended_sequence(
     units = U.shape[0]
     additive = None
     if score_weights is None:
-        keys = project(keys, tf.transpose(query_kernel) / query_kernel.shape[1] ** 0.5)  # (B, S, U)
+        to_hidden = tf.transpose(query_kernel) / query_kernel.shape[1] ** 0.5
+        keys = _large_product(keys, to_hidden, product_dtype)  # (B, S, U)
     else:
         additive = Additive(query_kernel, query_bias, score_weights)
     # The weights of a source sum up to one, and so does the bias that each token brings.
-    shares = project(values, combine_kernel[units:]) + combine_bias  # (B, S, E)
+    shares = _large_product(values, combine_kernel[units:], product_dtype) + combine_bias  # (B, S, E)
     by_row = ByRow(embedded, hidden, cell, attended, keys, shares, is_token)
-    sequence = call_traced(_trained_sequence, by_row, Weights(W, U, b, combine_kernel[:units], additive))
+    weights = Weights(W, U, b, combine_kernel[:units], additive)
+    sequence = call_traced(_trained_sequence, by_row, weights, product_dtype)
     sequence.set_shape([embedded.shape[0], None, None])
     return sequence
+
+
+def _large_product(x: Any, kernel: Any, product_dtype: str | None) -> Any:
+    """Of `(..., ..., width)`, taken in another dtype and given in that of `x`."""
+    return tf.cast(project(x if product_dtype is None else tf.cast(x, product_dtype), kernel), x.dtype)
 
 
 def _look(hidden: Any, keys: Any, is_token: Any, additive: Any) -> Any:
@@ -137,19 +150,26 @@ def _look(hidden: Any, keys: Any, is_token: Any, additive: Any) -> Any:
     return tf.nn.softmax(tf.where(is_token, scores, tf.constant(-1e9, scores.dtype)))
 
 
-def _forward(by_row: Any, weights: Any) -> Trace:
-    """All steps with what the gradient needs; beside the `ByRow` stands their number, or None for the room there is."""
+def _forward(by_row: Any, weights: Any, is_projected: bool = False) -> Trace:
+    """All steps with what the gradient needs; beside the `ByRow` stands their number, or None for the room there is.
+
+    In place of the embedded target its product `(T, B, 4U)` may stand there.
+    """
     (embedded, hidden, cell, attended, keys, shares, is_token), steps = by_row
     W, U, b, combine, additive = weights
     room = tf.shape(embedded)[0]
     steps = room if steps is None else steps
-    kernels = tf.concat([W, U], axis=0)  # (2E + U, 4U), over [x_t a_{t-1} h_{t-1}]
+    # (2E + U, 4U), over [x_t a_{t-1} h_{t-1}], or without x_t
+    kernels = tf.concat([W[attended.shape[-1] :] if is_projected else W, U], axis=0)
 
     def array(size: Any, like: Any) -> tf.TensorArray:
         return tf.TensorArray(U.dtype, size=size, element_shape=like.shape)
 
     def body(t: Any, h: Any, c: Any, a: Any, gates: Any, hiddens: Any, cells: Any, attendeds: Any, looks: Any) -> Any:
-        product = tf.matmul(tf.concat([embedded[t], a, h], axis=-1), kernels)
+        if is_projected:
+            product = embedded[t] + tf.matmul(tf.concat([a, h], axis=-1), kernels)
+        else:
+            product = tf.matmul(tf.concat([embedded[t], a, h], axis=-1), kernels)
         gates_now, h, c = advance(b, product, h, c, activate=activate_all_at_once)
         attention = _look(h, keys, is_token, additive)
         a = tf.tanh(tf.matmul(h, combine) + tf.matmul(attention[:, None], shares)[:, 0])
@@ -241,7 +261,7 @@ def _backward(by_row: Any, weights: Any) -> Any:
 _ROOMS = [1, 2, 3, *(halves << power for power in range(1, 28) for halves in (2, 3))]
 
 
-def _trained_sequence(by_row: Any, weights: Any) -> Any:
+def _trained_sequence(by_row: Any, weights: Any, product_dtype: str | None) -> Any:
     """The attentional vectors with the hand-written gradient."""
     constants = by_row[-1:]
     given = (by_row[:-1], weights)
@@ -254,11 +274,17 @@ def _trained_sequence(by_row: Any, weights: Any) -> Any:
         if by_row.embedded.shape[0] is None:
             steps = tf.shape(by_row.embedded)[0]
             room = room_for(steps, _ROOMS)
-        walked = by_row._replace(embedded=with_room(by_row.embedded, room))
-        trace = call_compiled(_forward, (walked, steps), weights)
+        is_projected = product_dtype is not None
+        if is_projected:
+            kernel = weights.W[: by_row.embedded.shape[-1]]
+            walked = by_row._replace(embedded=_large_product(by_row.embedded, kernel, product_dtype))
+        else:
+            walked = by_row
+        walked = walked._replace(embedded=with_room(walked.embedded, room))
+        trace = call_compiled(_forward, (walked, steps), weights, is_projected)
 
         def gradient(d_sequence: Any) -> Any:
-            found = _gradient(by_row, weights, trace, steps, with_room(d_sequence, room))
+            found = _gradient(by_row, weights, trace, steps, with_room(d_sequence, room), product_dtype)
             return leaves(found)
 
         return trace.attended[1:] if steps is None else trace.attended[1 : steps + 1], gradient
@@ -266,7 +292,7 @@ def _trained_sequence(by_row: Any, weights: Any) -> Any:
     return recurrence(*leaves(given))
 
 
-def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, d_sequence: Any) -> Any:
+def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, d_sequence: Any, product_dtype: str | None) -> Any:
     """The gradient in the form of what is differentiated: a `ByRow` without its mask, and `Weights`."""
     embedded, _, _, _, keys, shares, _ = by_row
     W, U, _, combine, additive = weights
@@ -282,22 +308,28 @@ def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, d_sequence: Any
         d_z, d_u, d_look, attention = (part[:steps] for part in (d_z, d_u, d_look, attention))
         hidden, attended = hidden[: steps + 1], attended[: steps + 1]
 
+    dtype = U.dtype if product_dtype is None else tf.as_dtype(product_dtype)
+
     def flat(sequence: Any) -> Any:
-        return tf.reshape(sequence, [-1, sequence.shape[-1]])
+        return tf.cast(tf.reshape(sequence, [-1, sequence.shape[-1]]), dtype)
+
+    def over_all_rows(one: Any, other: Any) -> Any:
+        return tf.cast(tf.matmul(one, other, transpose_a=True), U.dtype)
 
     flat_d_z, flat_d_u, flat_hidden = flat(d_z), flat(d_u), flat(hidden[1:])
     # One product for both kernels and the bias: they are one matrix over [x_t a_{t-1} h_{t-1} 1].
     joined = flat(tf.concat([embedded, attended[:-1], hidden[:-1], tf.ones_like(embedded[..., :1])], axis=-1))
-    d_W, d_U, d_b = tf.split(tf.matmul(joined, flat_d_z, transpose_a=True), [2 * width, units, 1])
-    d_embedded = tf.reshape(tf.matmul(flat_d_z, W[:width], transpose_b=True), tf.shape(embedded))
-    d_combine = tf.matmul(flat_hidden, flat_d_u, transpose_a=True)
+    d_W, d_U, d_b = tf.split(over_all_rows(joined, flat_d_z), [2 * width, units, 1])
+    d_embedded = tf.cast(tf.matmul(flat_d_z, tf.cast(W[:width], dtype), transpose_b=True), U.dtype)
+    d_embedded = tf.reshape(d_embedded, tf.shape(embedded))
+    d_combine = over_all_rows(flat_hidden, flat_d_u)
     d_shares = tf.einsum("tbs,tbe->bse", attention, d_u)
     if additive is None:
         d_keys, d_additive = tf.einsum("tbs,tbu->bsu", d_look, hidden[1:]), None
     else:
         d_keys, d_of_rows = sums
         d_additive = Additive(
-            tf.matmul(flat_hidden, flat(d_look), transpose_a=True),
+            over_all_rows(flat_hidden, flat(d_look)),
             tf.reduce_sum(d_look, axis=[0, 1]),
             tf.reduce_sum(d_of_rows, axis=0),
         )

@@ -8,6 +8,9 @@ With :math:`P = \mathrm{softmax}(a E^\top + b)`, `(N, V)`, and the incoming grad
 
 so the probabilities, by far the largest array of a step of training, are written once and read by two products. From a
 cross-entropy on logits autodiff writes them three times: before they are scaled, scaled, and to sum up for the bias.
+
+The products may be taken in half precision. What they read and give is then rounded to it, the softmax between them and
+all that comes out is not.
 """
 
 from typing import Any
@@ -17,7 +20,7 @@ import tensorflow as tf
 from nlp_lstm.traced_calls import call_traced
 
 
-def log_normalizer(states: Any, table: Any, bias: Any) -> Any:
+def log_normalizer(states: Any, table: Any, bias: Any, product_dtype: str | None = None) -> Any:
     r"""The logarithm of what each softmax divides by, :math:`\log \sum_v \exp(a_n \cdot E_v + b_v)`.
 
     >>> log_normalizer(tf.zeros([2, 3]), tf.ones([4, 3]), tf.zeros([4])).numpy()  # log 4
@@ -29,26 +32,34 @@ def log_normalizer(states: Any, table: Any, bias: Any) -> Any:
         states: :math:`a`, `(n, width)`.
         table: :math:`E`, `(classes, width)`.
         bias: :math:`b`, `(classes,)`.
+        product_dtype: what the products are taken in, such as "bfloat16"; by default as all else.
 
     Returns:
         `(n,)`. Differentiable in all three, as often as you like.
     """
-    return call_traced(_log_normalizer, states, (table, bias))
+    return call_traced(_log_normalizer, states, (table, bias), product_dtype)
 
 
-def _log_normalizer(states: Any, weights: Any) -> Any:
+def _log_normalizer(states: Any, weights: Any, product_dtype: str | None) -> Any:
+    dtype = states.dtype
+
+    def product(one: Any, other: Any, **transposed: bool) -> Any:
+        one, other = (tf.cast(part, product_dtype or dtype) for part in (one, other))
+        return tf.cast(tf.matmul(one, other, **transposed), dtype)
+
     @tf.custom_gradient
     def normalizer(states: Any, table: Any, bias: Any) -> Any:
-        logits = tf.matmul(states, table, transpose_b=True) + bias  # (N, V)
+        logits = product(states, table, transpose_b=True) + bias  # (N, V)
         probabilities = tf.nn.softmax(logits)
+        kept = tf.cast(probabilities, product_dtype or dtype)
         # From the likeliest class, whose probability is never too small for a logarithm.
         found = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(probabilities, axis=-1))
 
         def gradient(d_found: Any) -> Any:
             g = d_found[:, None]
             scaled = tf.concat([g * states, g], axis=-1)  # (N, E + 1): the bias, too, by the one product
-            d_weights = tf.matmul(probabilities, scaled, transpose_a=True)  # (V, E + 1)
-            return g * tf.matmul(probabilities, table), d_weights[:, :-1], d_weights[:, -1]
+            d_weights = product(kept, scaled, transpose_a=True)  # (V, E + 1)
+            return g * product(kept, table), d_weights[:, :-1], d_weights[:, -1]
 
         return found, gradient
 

@@ -29,9 +29,9 @@ def in_float64():
     keras.config.set_dtype_policy("float32")
 
 
-def built(attention, dtype="float64"):
+def built(attention, dtype="float64", product_dtype=None):
     keras.config.set_dtype_policy(dtype)
-    decoder = _Decoder(UNITS, ATTENTION, WIDTH, attention, 0.5, seed=1)
+    decoder = _Decoder(UNITS, ATTENTION, WIDTH, attention, 0.5, seed=1, product_dtype=product_dtype)
     decoder.build(WIDTH, FEATURES)
     rng = np.random.default_rng(0)
     decoder.set_weights([rng.normal(0.0, 0.8, weight.shape) for weight in decoder.weights])
@@ -197,6 +197,23 @@ def test_lengths_that_are_not_known(attention, slowly):
     for steps in (1, 9, 10):
         inputs = drawn_inputs("float32", steps)
         assert_same(in_graph(inputs, IS_TOKEN), slowly(gradient, decoder, inputs), 2e-5)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("steps", [STEPS, None])
+def test_large_products_in_half_precision(attention, steps, slowly):
+    """They lose some hundredths, in each gradient; all that comes out is in single precision as before."""
+    inputs = drawn_inputs("float32")
+    expected = slowly(gradient, built(attention, "float32"), inputs)
+    decoder = built(attention, "float32", "bfloat16")
+    specs: list[Any] = [tf.TensorSpec(part.shape) for part in inputs]
+    specs[0] = tf.TensorSpec([ROWS, steps, WIDTH])
+    in_graph = tf.function(lambda inputs: gradient(decoder, inputs), input_signature=[specs], autograph=False)
+    found = in_graph(inputs)
+    assert {part.dtype for part in tf.nest.flatten(found)} == {tf.float32}
+    assert_same(found, expected, 0.07)
+    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        assert np.abs(one - other).max() > 1e-5 * np.abs(other).max()  # half precision it was
 
 
 def test_in_half_precision_the_decoder_walks():

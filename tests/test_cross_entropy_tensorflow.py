@@ -63,3 +63,18 @@ def test_as_tensorflow(way, scale):
     for a, e in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, e, rtol=1e-9, atol=1e-12)
         assert np.any(e != 0.0)
+
+
+@pytest.mark.parametrize("way", [value, gradient], ids=lambda w: w.__name__)
+def test_products_in_half_precision(way):
+    """They lose a hundredth; what comes out is of the dtype of what went in."""
+    rng = np.random.default_rng(1)
+    arguments = [tf.constant(rng.normal(0.0, 0.5, shape)) for shape in ((3, 20), (50, 20), (50,))]
+
+    def in_half(*arguments):
+        return log_normalizer(*arguments, product_dtype="bfloat16")
+
+    found, expected = (tf.nest.flatten(way(function, arguments)) for function in (in_half, plainly))
+    for a, e in zip(found, expected, strict=True):
+        assert a.dtype == tf.float64
+        assert 1e-6 < np.abs(a - e).max() / np.abs(e).max() < 0.02

@@ -75,9 +75,11 @@ class _Decoder(keras.layers.Layer):
         attention: Attention,
         recurrent_kernel_dropout: float,
         seed: int | None,
+        product_dtype: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.product_dtype = product_dtype
         self.state_size = [units, units, output_size]
         self.output_size = output_size
         self.cell = LSTMCell(
@@ -134,6 +136,7 @@ class _Decoder(keras.layers.Layer):
             ops.transpose(embedded, (1, 0, 2)),
             *(*state, memory.keys, memory.values, memory.is_token, *lstm_weights),
             *(ops.cast(weight, self.compute_dtype) for weight in weights),
+            product_dtype=self.product_dtype,
         )
         return ops.transpose(attended, (1, 0, 2))
 
@@ -201,6 +204,8 @@ class Translator(keras.Model):
         seed: seed of the initial weights and the dropout masks.
         source_vocabulary_size: number of ids of the source where they are others than the target's; it then has an
             embedding of its own.
+        product_dtype: dtype that the large products of training are taken in, such as `bfloat16`, and those of the
+            encoder at all times; by default that of all else. States, weights and losses are in the model's own dtype.
     """
 
     def __init__(
@@ -218,6 +223,7 @@ class Translator(keras.Model):
         recurrent_kernel_dropout: float = 0.0,
         seed: int | None = None,
         source_vocabulary_size: int | None = None,
+        product_dtype: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -235,6 +241,7 @@ class Translator(keras.Model):
             "recurrent_kernel_dropout": recurrent_kernel_dropout,
             "seed": seed,
             "source_vocabulary_size": source_vocabulary_size,
+            "product_dtype": product_dtype,
         }
         attention_size = attention_size or decoder_units
         self.embedding = keras.layers.Embedding(
@@ -271,6 +278,7 @@ class Translator(keras.Model):
                         seed=seed_of_part(seed, 101 + 10 * layer + 3 * backwards)
                     ),
                     seed=seed_of_part(seed, 102 + 10 * layer + 3 * backwards),
+                    dtype=product_dtype and f"mixed_{product_dtype}",
                     name=f"{'backward' if backwards else 'forward'}_lstm_{layer + 1}",
                 )
                 for backwards in (False, True)
@@ -290,6 +298,7 @@ class Translator(keras.Model):
             attention,
             recurrent_kernel_dropout,
             seed,
+            product_dtype,
             name="decoder",
         )
         self.output_dropout = keras.layers.Dropout(output_dropout, seed=seed_of_part(seed, 7))
@@ -324,6 +333,7 @@ class Translator(keras.Model):
             ahead, ahead_hidden, ahead_cell = forward(states, mask=is_token, training=training)
             behind, behind_hidden, behind_cell = backward(states, mask=is_token, training=training)
             states = ops.concatenate([ahead, ops.flip(behind, axis=1)], axis=-1)  # (B, S, 2U)
+            states = ops.cast(states, self.compute_dtype)
         states = self.memory_dropout(states, training=training)
         hidden = self.hidden_bridge(ops.concatenate([ahead_hidden, behind_hidden], axis=-1))
         cell = self.cell_bridge(ops.concatenate([ahead_cell, behind_cell], axis=-1))
@@ -354,7 +364,7 @@ class Translator(keras.Model):
         logits = logits + ops.cast(self.output_bias, flat.dtype)
         return ops.reshape(logits, (*ops.shape(attended)[:-1], self.settings["vocabulary_size"]))
 
-    def nats(self, attended: Any, target: Any, smoothing: float = 0.0) -> tuple[Any, Any]:
+    def nats(self, attended: Any, target: Any, smoothing: float = 0.0, training: bool = False) -> tuple[Any, Any]:
         r"""What each target id costs, without and with label smoothing (Szegedy et al. 2016, section 7).
 
         .. math::
@@ -367,6 +377,7 @@ class Translator(keras.Model):
             attended: the attentional vectors from which each id is guessed, `(batch, target, E)`.
             target: ids `(batch, target)`, 0 for padding.
             smoothing: :math:`\epsilon`.
+            training: whether products may be taken in half precision, where the model is one that does.
 
         Returns:
             Twice `(batch, target)`.
@@ -379,7 +390,8 @@ class Translator(keras.Model):
             from nlp_lstm.cross_entropy_tensorflow import log_normalizer  # here: this module imports without TensorFlow
 
             flat = ops.reshape(attended, (-1, self.settings["embedding_size"]))
-            nats = ops.reshape(log_normalizer(flat, table, bias), ops.shape(own)) - own
+            product_dtype = self.settings["product_dtype"] if training else None
+            nats = ops.reshape(log_normalizer(flat, table, bias, product_dtype), ops.shape(own)) - own
         else:
             nats = keras.losses.sparse_categorical_crossentropy(target, self.logits(attended), from_logits=True)
         mean = ops.matmul(attended, ops.mean(table, axis=0)) + ops.mean(bias)
@@ -433,7 +445,7 @@ class TeacherForcing(keras.Model):
         source, target = inputs
         attended = self.model.attended(source, target[:, :-1], training=training)
         following = target[:, 1:]
-        nats, smoothed = self.model.nats(ops.cast(attended, "float32"), following, self.smoothing)
+        nats, smoothed = self.model.nats(ops.cast(attended, "float32"), following, self.smoothing, training)
         tokens = ops.cast(ops.not_equal(following, 0), "float32")
         return ops.stack([ops.sum(column, axis=1) for column in (nats, smoothed, tokens)], axis=1)
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_lstm.datasets.pairs import Pairs
+from nlp_lstm.inference import by_length
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, Subwords
 from nlp_lstm.translation.build import Vocabularies
 
@@ -137,6 +138,13 @@ _TEXTS = tf.TensorSpec([None], tf.string)
 def _in_batches(graphs: Sequence[Callable[[Any], Any]], pairs: Pairs) -> list[IdPair]:
     sides = []
     for graph, texts in zip(graphs, pairs, strict=True):
-        batches = (texts[start : start + 512] for start in range(0, len(texts), 512))
-        sides.append([row for batch in batches for row in graph(tf.constant(batch, tf.string)).to_list()])
+        # Those of like length together: a graph takes as many steps as the longest has characters.
+        order = by_length(texts)
+        ids: list[Sequence[int]] = [()] * len(texts)
+        for start in range(0, len(texts), 512):
+            places = order[start : start + 512]
+            found = graph(tf.constant([texts[place] for place in places], tf.string))
+            for place, row in zip(places, found.to_list(), strict=True):
+                ids[place] = row
+        sides.append(ids)
     return [IdPair(*ids) for ids in zip(*sides, strict=True)]

@@ -33,7 +33,7 @@ class TrainedTranslator(NamedTuple):
     settings: Settings
 
 
-def build_model(settings: Settings, vocabularies: Vocabularies) -> Translator:
+def build_model(settings: Settings, vocabularies: Vocabularies, product_dtype: str | None = None) -> Translator:
     """The translator that the settings describe, its weights drawn."""
     model = Translator(
         len(vocabularies.target),
@@ -49,6 +49,7 @@ def build_model(settings: Settings, vocabularies: Vocabularies) -> Translator:
         recurrent_kernel_dropout=settings.recurrent_kernel_dropout,
         seed=settings.seed,
         source_vocabulary_size=None if vocabularies.are_shared else len(vocabularies.source),
+        product_dtype=product_dtype,
     )
     model.build()
     return model

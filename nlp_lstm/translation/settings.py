@@ -84,6 +84,8 @@ class Settings:
     "Largest norm of the gradient."
     averaging: float = 0.998
     "Decay of the average of the weights, which is what is judged and kept; 0 for none."
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    "Of the large matrix products in training: bfloat16 is faster where the processor has it."
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES)

@@ -71,7 +71,7 @@ def train(
         return
     _tell_of_left_out(ids, settings)
     save_vocabularies(vocabularies, run)
-    model = build_model(settings, vocabularies)
+    model = build_model(settings, vocabularies, None if settings.precision == "float32" else "bfloat16")
     print(
         f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation; "
         f"{len(vocabularies.target)} subwords, {model.count_params()} weights",

@@ -315,6 +315,21 @@ def test_gradients_in_training_are_the_same_where_nothing_is_dropped(full_model)
     assert_all_near(found, gradients(trained, SOURCE, TARGET), 1e-5)
 
 
+def test_gradients_with_large_products_in_half_precision_are_near(full_model):
+    """They lose some hundredths of their length; states, weights and what comes out stay in single precision."""
+    mixed = built(**VARIANTS["additive, two layers"], product_dtype="bfloat16")
+    mixed.set_weights(full_model.get_weights())
+    assert {weight.dtype for weight in mixed.weights if "seed" not in weight.path} == {"float32"}
+    memory, state = mixed.encode(SOURCE, training=True)
+    assert {part.dtype for part in [*memory[:2], *state]} == {tf.float32}
+    found, expected = (
+        gradients(TeacherForcing(model, smoothing=0.1), SOURCE, TARGET, training=True) for model in (mixed, full_model)
+    )
+    for one, other in zip(found, expected, strict=True):
+        distance = np.linalg.norm(one - other) / np.linalg.norm(other)
+        assert 1e-5 < distance < 0.1
+
+
 # Padding
 
 
@@ -631,6 +646,7 @@ OPTIONS = {
     "output_dropout": 0.3,
     "recurrent_kernel_dropout": 0.4,
     "seed": 8,
+    "product_dtype": "bfloat16",
     "name": "interpreter",
 }
 
@@ -646,6 +662,7 @@ class TestSaving:
         assert rates == [0.1, 0.2, 0.3]
         cells = [again.decoder.cell, *(lstm.cell for pair in again.encoder for lstm in pair)]
         assert [cell.recurrent_kernel_dropout for cell in cells] == [0.4] * 5
+        assert [cell.compute_dtype for cell in cells] == ["float32", *["bfloat16"] * 4]
         assert not any(cell.dropout or cell.recurrent_dropout for cell in cells)
 
     def test_config_round_trip_of_training(self):

@@ -25,6 +25,7 @@ from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
 from nlp_lstm.translation import train as train_module
 from nlp_lstm.translation.batches import id_pairs
 from nlp_lstm.translation.build import Vocabularies, build_model, load_run
+from nlp_lstm.translation.inference import serving_of
 from nlp_lstm.translation.settings import Settings
 from nlp_lstm.translation.train import train, translate_greedily
 
@@ -118,6 +119,12 @@ class TestSettings:
         smallest = dict.fromkeys(("embedding_size", "encoder_units", "decoder_units", "attention_size"), 1)
         Settings(encoder_layers=1, label_smoothing=0.0, output_dropout=0.999, **smallest)
 
+    def test_half_precision_is_of_training_alone(self, begun):
+        assert [begun(precision=name)[0].model.settings["product_dtype"] for name in ("mixed_bfloat16", "float32")] == [
+            "bfloat16",
+            None,
+        ]
+
     @pytest.mark.parametrize("shared", [True, False])
     def test_every_setting_of_the_model_reaches_it(self, shared):
         rates = {
@@ -128,7 +135,7 @@ class TestSettings:
         source, target = ["." * 11, "." * 13]  # all that counts is how many there are
         vocabularies = Vocabularies(target, target) if shared else Vocabularies(source, target)
         found = build_model(Settings(**rates), vocabularies).settings
-        sizes = {"vocabulary_size": 13, "source_vocabulary_size": None if shared else 11}
+        sizes = {"vocabulary_size": 13, "source_vocabulary_size": None if shared else 11, "product_dtype": None}
         assert found == {**rates, **sizes}
 
 
@@ -248,6 +255,23 @@ class TestStopped:
         assert {name for name in tree(run) if not name.startswith("tensorboard")} == {
             name for name in tree(whole) if not name.startswith("tensorboard")
         }
+
+    def test_in_half_precision_it_goes_on_and_ends_where_it_would_have(self, tiny, source, tmp_path, monkeypatch):
+        """What it leaves is a run like any other, whose model is in single precision."""
+        settings = dataclasses.replace(tiny, precision="mixed_bfloat16", epochs=2)
+        runs = [RunFolder(tmp_path / name) for name in ("whole", "stopped")]
+        train(source, runs[0], settings)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(training, "write_events", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            train(source, runs[1], settings)
+        train(source, runs[1], settings)
+        whole, stopped = map(without_times, runs)
+        assert [row["epoch"] for row in stopped] == [1, 2]
+        assert stopped == whole
+        assert whole[1]["nats_per_token"] < whole[0]["nats_per_token"]
+        model, *_ = load_run(runs[1])
+        assert model.settings["product_dtype"] is None
+        assert translate_greedily(serving_of([runs[1].path], 1.0, 0.0), ["a b c"])
 
     def test_loss_that_is_no_number_keeps_the_last_good_checkpoint(
         self, trained_translation, copy_of, tiny, source, monkeypatch
