@@ -88,6 +88,7 @@ def attended_sequence(
     combine_bias: Any,
     query_bias: Any = None,
     score_weights: Any = None,
+    *,
     product_dtype: str | None = None,
 ) -> Any:
     """The attentional vector after each embedded token, in training.

@@ -312,7 +312,7 @@ TRANSLATORS: dict[str, dict] = {
     "shared": {"models": 1, "settings": {}, "penalties": (1.0, 0.0), "seed": 0, "end": 4.0},
     "separate": {
         "models": 2,
-        "settings": {"separate_subwords": True, "attention": "additive"},
+        "settings": {"separate_subwords": True, "attention": "additive", "source_case": "raw"},
         "penalties": (0.6, 0.3),
         "seed": 1,
         "end": 3.0,

@@ -149,7 +149,7 @@ class Subwords:
         """The tables that the graphs read and a SavedModel must hold."""
         return [self.character_table]
 
-    def normalize(self, text: Any) -> Any:
+    def normalize(self, text: Any, lower: bool = False) -> Any:
         """Make texts plain as the library does before it splits them, spaces written as `▁`.
 
         >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
@@ -158,8 +158,13 @@ class Subwords:
 
         Args:
             text: string `(batch,)`; bytes that are no UTF-8 become U+FFFD.
+            lower: whether to write it in lower case, which the library's rules for that would do to every text.
         """
         text = self.rules.rewrite(mend(text))
+        if lower:
+            # Only now, since rules write capitals, too, in place of letters of another kind. Behind a NUL the operation
+            # reads nothing; the rules leave out the other control characters.
+            text = tf.strings.lower(tf.strings.regex_replace(text, r"\x{0}+", ""), encoding="utf-8")
         text = tf.strings.regex_replace(text, " +", " ")
         text = tf.strings.regex_replace(text, "^ ", "")
         text = tf.strings.regex_replace(tf.strings.join(["▁", text]), " ", WORD_MARK)
@@ -184,22 +189,23 @@ class Subwords:
             text = tf.strings.regex_replace(text, f"[{nothings}]+", self._nothings[0])
         return tf.strings.regex_replace(text, f"[{spaces}{nothings}]*[{spaces}][{spaces}{nothings}]*", " ")
 
-    def encode(self, text: Any, longest: int | None = None) -> Any:
+    def encode(self, text: Any, longest: int | None = None, lower: bool = False) -> Any:
         """The ids of texts, int32, ragged `(batch, pieces)`, in graph; an empty text has none.
 
         Args:
             text: string `(batch,)`.
             longest: characters of the text, as `normalize` gives it, that are read; None for all.
+            lower: whether it is read in lower case.
         """
         if longest is not None:
             # Finding characters takes longer the longer a text is.
             text = tf.strings.substr(self.without_blanks(text), 0, LONGEST_CHARACTER * longest)
-        text = self.normalize(text)
+        text = self.normalize(text, lower)
         if longest is not None:
             text = tf.strings.substr(text, 0, longest, unit="UTF8_CHAR")
         return self._segmented(text, self._likeliest)
 
-    def sampled(self, text: Any, alpha: float, seed: Any) -> Any:
+    def sampled(self, text: Any, alpha: float, seed: Any, lower: bool = False) -> Any:
         r"""The ids of texts, as of `encode`, in segmentations that are drawn rather than the likeliest ones.
 
         >>> subwords = Subwords.train(["a man and a woman", "a woman walks"], size=300)
@@ -221,8 +227,9 @@ class Subwords:
             text: string `(batch,)`.
             alpha: a number from 0, which draws all segmentations alike; the larger, the likelier ones.
             seed: two integers.
+            lower: whether the text is read in lower case.
         """
-        return self._segmented(self.normalize(text), lambda ending: self._drawn(ending, alpha, seed))
+        return self._segmented(self.normalize(text, lower), lambda ending: self._drawn(ending, alpha, seed))
 
     def _segmented(self, text: Any, choose: Callable[[Any], Any]) -> Any:
         points = tf.strings.unicode_decode(text, "UTF-8")

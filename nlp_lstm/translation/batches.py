@@ -1,5 +1,6 @@
 """Batches of sentence pairs of like lengths, for a translator."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from nlp_lstm.datasets.pairs import Pairs
 from nlp_lstm.inference import by_length
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, Subwords
 from nlp_lstm.translation.build import Vocabularies
+from nlp_lstm.translation.settings import SourceCase
+from nlp_lstm.translation.source_text import SourceReader
 
 # Few source lengths, since XLA compiles the encoder once for each.
 BUCKETS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128, 192, 256)
@@ -104,22 +107,25 @@ class PairBatches:
         return dataset.apply(tf.data.experimental.assert_cardinality(len(self.batches))).prefetch(2)
 
 
-def id_pairs(vocabularies: Vocabularies, pairs: Pairs) -> list[IdPair]:
+def id_pairs(vocabularies: Vocabularies, pairs: Pairs, source_case: SourceCase) -> list[IdPair]:
     """The ids of pairs, each side in its likeliest segmentation."""
-    graphs = [tf.function(side.encode, input_signature=[_TEXTS], autograph=False) for side in vocabularies]
+    sides = (SourceReader(vocabularies.source, source_case), vocabularies.target)
+    graphs = [tf.function(lambda texts, side=side: side.encode(texts), [_TEXTS], autograph=False) for side in sides]
     return _in_batches(graphs, pairs)
 
 
-def drawn_id_pairs(vocabularies: Vocabularies, alpha: float) -> Callable[[Pairs, Sequence[int]], list[IdPair]]:
+def drawn_id_pairs(
+    vocabularies: Vocabularies, alpha: float, source_case: SourceCase
+) -> Callable[[Pairs, Sequence[int]], list[IdPair]]:
     """What gives the ids of pairs, each side in a segmentation that is drawn, by a seed of integers."""
 
-    def graph(side: Subwords) -> Callable[[Any, Any], Any]:
+    def graph(side: SourceReader | Subwords) -> Callable[[Any, Any], Any]:
         seed = tf.TensorSpec([2], tf.int32)
         return tf.function(
             lambda texts, seed: side.sampled(texts, alpha, seed), input_signature=[_TEXTS, seed], autograph=False
         )
 
-    graphs = [graph(side) for side in vocabularies]
+    graphs = [graph(side) for side in (SourceReader(vocabularies.source, source_case), vocabularies.target)]
 
     def draw(pairs: Pairs, seed: Sequence[int]) -> list[IdPair]:
         seeds = [np.random.default_rng([*seed, side]) for side in range(len(graphs))]
@@ -131,6 +137,25 @@ def drawn_id_pairs(vocabularies: Vocabularies, alpha: float) -> Callable[[Pairs,
 
     return draw
 
+
+def without_full_stops(pairs: Pairs, share: float, seed: Sequence[int]) -> Pairs:
+    """Pairs of which a share, drawn by a seed of integers, has lost the full stop at the end of the source.
+
+    >>> without_full_stops(Pairs(["A dog runs.", "Why?"], ["Ein Hund rennt.", "Warum?"]), 1.0, (0, 1))
+    Pairs(source=['A dog runs', 'Why?'], target=['Ein Hund rennt.', 'Warum?'])
+
+    Where all training sources end with one, a text without would be unlike any of them.
+    """
+    chosen = np.random.default_rng([*seed, 0x2E]).random(len(pairs.source)) < share
+    sources = [
+        text.rstrip()[:-1] if is_chosen and _ENDS_WITH_FULL_STOP.search(text) else text
+        for text, is_chosen in zip(pairs.source, chosen, strict=True)
+    ]
+    return Pairs(sources, pairs.target)
+
+
+# One, and not the last of three, nor all there is.
+_ENDS_WITH_FULL_STOP = re.compile(r"[^.\s]\s*\.\s*$")
 
 _TEXTS = tf.TensorSpec([None], tf.string)
 

@@ -7,7 +7,7 @@ from nlp_lstm.files import atomic_path
 from nlp_lstm.models.translator import Translator
 from nlp_lstm.run_folder import RunFolder, load_finished, settings_of
 from nlp_lstm.text.subwords import Subwords
-from nlp_lstm.translation.settings import TASK, Settings
+from nlp_lstm.translation.settings import BEFORE, TASK, Settings
 
 
 class Vocabularies(NamedTuple):
@@ -83,7 +83,7 @@ def load_run(run: RunFolder) -> TrainedTranslator:
     """
 
     def load(config: dict[str, Any]) -> TrainedTranslator:
-        settings = settings_of(config, Settings)
+        settings = settings_of({**BEFORE, **config}, Settings)
         vocabularies = load_vocabularies(run)
         if vocabularies.digest() != config.get("subwords_sha256", vocabularies.digest()):
             raise ValueError("its subwords are not those that it was trained with")

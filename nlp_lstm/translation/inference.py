@@ -109,6 +109,11 @@ def serving_of(
                 f"the runs in '{runs[0]}' and '{run}' have different subwords, so their guesses cannot be averaged: "
                 "train them on the same data with the same --subwords"
             )
+        if other.settings.source_case != loaded[0].settings.source_case:
+            raise UserError(
+                f"the runs in '{runs[0]}' and '{run}' read sources in different ways, so their guesses cannot be "
+                "averaged: train them with the same --source-case"
+            )
     return TranslationServing(
         [trained.model for trained in loaded],
         vocabularies.target,
@@ -116,6 +121,7 @@ def serving_of(
         beta,
         source_subwords=vocabularies.source,
         precision=precision,
+        source_case=loaded[0].settings.source_case,
     )
 
 

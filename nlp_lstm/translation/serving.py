@@ -21,6 +21,8 @@ from nlp_lstm.translation.limits import (
     LONGEST_TEXT_BYTES,
     LONGEST_TRANSLATION,
 )
+from nlp_lstm.translation.settings import SourceCase
+from nlp_lstm.translation.source_text import SourceReader
 
 
 class TranslationServing(tf.Module):
@@ -50,6 +52,8 @@ class TranslationServing(tf.Module):
         source_subwords: what ids of the source stand for, where the languages have subwords of their own.
         precision: of the products with weight matrices; in bfloat16 a row's answer depends, in its last digits, on the
             rows beside it.
+        source_case: how the models read a source, `nlp_lstm.translation.source_text.SourceReader`; its pieces are told
+            as they are read.
     """
 
     def __init__(
@@ -60,10 +64,12 @@ class TranslationServing(tf.Module):
         beta: float = DEFAULT_BETA,
         source_subwords: Subwords | None = None,
         precision: Precision = "float32",
+        source_case: SourceCase = "raw",
     ):
         super().__init__(name="translation")
         self.models, self.subwords, self.alpha, self.beta = list(models), subwords, alpha, beta
         self.source_subwords, self.precision = source_subwords or subwords, precision
+        self.reader = SourceReader(self.source_subwords, source_case)
         self.folded = [FoldedTranslator(model, precision) for model in self.models]
 
     def take_weights(self) -> None:
@@ -175,7 +181,7 @@ class TranslationServing(tf.Module):
     def _source(self, text: Any) -> Any:
         """Ids `(batch, source)` of what is read of texts, each with its end."""
         text = tf.strings.substr(text, 0, LONGEST_TEXT_BYTES)
-        ids = self.source_subwords.encode(text, 1 + LONGEST_TEXT)  # the mark of the first word before it
+        ids = self.reader.encode(text, 1 + LONGEST_TEXT)  # the mark of the first word before it
         ids = ids[:, : LONGEST_SOURCE - 1]
         ends = tf.RaggedTensor.from_tensor(tf.fill([ids.nrows(), 1], END), row_splits_dtype=ids.row_splits.dtype)
         ids = tf.concat([ids, ends], axis=1).to_tensor(PADDING)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from nlp_lstm.models.limits import Attention
 from nlp_lstm.settings import Range, check_ranges
 
 TASK = "translation"
+
+SourceCase = Literal["lower", "keep", "raw"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Settings:
     "Let each language have subwords, and an embedding, of its own."
     subword_sampling: float = 0.3
     "Draw how words are split in training, by probabilities to this power (less is more daring); 0 never to."
+    source_case: SourceCase = "lower"
+    "Read sources in `lower` case, or `keep` theirs, both without invisible characters; or `raw`, just as they are."
+    source_variants: float = 0.1
+    "Share of the training sources that lose their full stop at the end, others in each epoch."
     longest: int = 128
     "Training leaves out pairs with more subwords on either side."
     embedding_size: int = 256
@@ -91,6 +97,10 @@ class Settings:
         check_ranges(self, _RANGES)
 
 
+BEFORE: dict[str, Any] = {"source_case": "raw", "source_variants": 0.0}
+"""What a run does that was started before there was a setting, where that is not the setting's default."""
+
+
 _RANGES: list[Range] = [
     ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
     (
@@ -102,6 +112,7 @@ _RANGES: list[Range] = [
     ("character_coverage", lambda value: 0.98 <= value <= 1, "0.98 to 1"),
     ("longest", lambda value: 2 <= value <= 256, "2 to 256"),
     ("validation_fraction", lambda value: 0 < value < 0.5, "above 0 and less than 0.5"),
+    ("source_variants", lambda value: 0 <= value <= 1, "0 to 1"),
     (
         "embedding_dropout memory_dropout output_dropout recurrent_kernel_dropout label_smoothing averaging",
         lambda value: 0 <= value < 1,

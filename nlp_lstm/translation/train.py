@@ -18,7 +18,7 @@ from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator,
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.subwords import Subwords
 from nlp_lstm.training import Stage, adam, rate_by_plateau, train_stage
-from nlp_lstm.translation.batches import IdPair, PairBatches, drawn_id_pairs, id_pairs
+from nlp_lstm.translation.batches import IdPair, PairBatches, drawn_id_pairs, id_pairs, without_full_stops
 from nlp_lstm.translation.build import (
     _FILES,
     _SHARED_FILE,
@@ -29,7 +29,8 @@ from nlp_lstm.translation.build import (
 )
 from nlp_lstm.translation.metrics import validation_bleu
 from nlp_lstm.translation.serving import TranslationServing
-from nlp_lstm.translation.settings import TASK, Settings
+from nlp_lstm.translation.settings import BEFORE, TASK, Settings
+from nlp_lstm.translation.source_text import plain_sources
 
 
 def train(
@@ -57,15 +58,15 @@ def train(
         encoding=settings.encoding,
     )
     pairs = loaded.splits
-    settings = _with_languages(settings, loaded.languages, run)
+    settings = _as_begun(_with_languages(settings, loaded.languages, run), run)
     files = {"source_file": source_file, "target_file": target_file}
     # All this before the folder is made, so that what cannot be trained on leaves no run behind.
     vocabularies = _vocabularies(run, pairs["train"], settings)
-    ids = {split: id_pairs(vocabularies, found) for split, found in pairs.items()}
+    ids = {split: id_pairs(vocabularies, found, settings.source_case) for split, found in pairs.items()}
     for split in ids:
         _batches(ids[split], settings, None)
     digests = {"subwords_sha256": vocabularies.digest(), DATA_FINGERPRINT: fingerprint_of_pairs(pairs.values())}
-    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}, Settings())
+    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}, Settings(**BEFORE))
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
@@ -93,6 +94,14 @@ def _with_languages(settings: Settings, languages: tuple[str, str], run: RunFold
     )
 
 
+def _as_begun(settings: Settings, run: RunFolder) -> Settings:
+    """Settings with which a run from before some of them goes on as it began."""
+    if not os.path.exists(run.config_path):
+        return settings
+    config = run.config()
+    return dataclasses.replace(settings, **{name: value for name, value in BEFORE.items() if name not in config})
+
+
 def _tell_of_left_out(ids: dict[str, list[IdPair]], settings: Settings) -> None:
     for split, what in (("train", "to train on are"), ("validation", "for validation count for BLEU alone and are")):
         count = _batches(ids[split], settings, None).left_out
@@ -110,9 +119,13 @@ def _vocabularies(run: RunFolder, training: Pairs, settings: Settings) -> Vocabu
         return load_vocabularies(run)
     if settings.separate_subwords:
         return Vocabularies(
-            *(Subwords.train(texts, settings.subwords, settings.character_coverage) for texts in training)
+            *(
+                Subwords.train(texts, settings.subwords, settings.character_coverage)
+                for texts in (plain_sources(training.source, settings.source_case), training.target)
+            )
         )
-    shared = Subwords.train([*training.source, *training.target], settings.subwords, settings.character_coverage)
+    texts = [*plain_sources(training.source, settings.source_case), *training.target]
+    shared = Subwords.train(texts, settings.subwords, settings.character_coverage)
     return Vocabularies(shared, shared)
 
 
@@ -127,12 +140,21 @@ def _train(
     trained = TeacherForcing(model, settings.label_smoothing)
     validation = pairs["validation"]
     references = [[target] for target in validation.target]
-    draw = drawn_id_pairs(vocabularies, settings.subword_sampling) if settings.subword_sampling else None
+    draw = None
+    if settings.subword_sampling:
+        draw = drawn_id_pairs(vocabularies, settings.subword_sampling, settings.source_case)
 
     @functools.lru_cache(maxsize=1)  # the schedule counts those of the first epoch, with which training then begins
     def batches(epoch: int) -> PairBatches:
-        found = draw(pairs["train"], (settings.seed, epoch)) if draw else ids["train"]
-        return _batches(found, settings, (settings.seed, epoch))
+        seed = (settings.seed, epoch)
+        varied = without_full_stops(pairs["train"], settings.source_variants, seed)
+        if draw:
+            found = draw(varied, seed)
+        elif varied == pairs["train"]:
+            found = ids["train"]
+        else:
+            found = id_pairs(vocabularies, varied, settings.source_case)
+        return _batches(found, settings, seed)
 
     steps = 0
     if settings.schedule == "cosine":  # about as many batches an epoch, however words are split
@@ -146,7 +168,9 @@ def _train(
     )
     trained.build()
     trained.compile(optimizer, loss=smoothed_loss, metrics=[NatsPerToken()], jit_compile=False)
-    serving = TranslationServing([model], vocabularies.target, source_subwords=vocabularies.source)
+    serving = TranslationServing(
+        [model], vocabularies.target, source_subwords=vocabularies.source, source_case=settings.source_case
+    )
 
     def figures() -> dict[str, float]:
         serving.take_weights()

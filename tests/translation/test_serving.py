@@ -74,7 +74,10 @@ def explained(app):
 def ids_of(app, text):
     """What is read of a text, by the library, with its end."""
     library = sentencepiece.SentencePieceProcessor(model_proto=app.vocabularies.source.model)
-    ids = library.encode(tf.compat.as_bytes(text).decode("utf-8", "replace"))
+    text = tf.compat.as_bytes(text).decode("utf-8", "replace")
+    if app.settings.source_case == "lower":
+        text = text.lower().replace("\0", "")
+    ids = library.encode(text)
     return [*ids[: LONGEST_SOURCE - 1], END]
 
 
@@ -291,6 +294,16 @@ def test_of_a_long_text_the_documented_beginning_is_read(app):
     short = answer(app, "serving_default", [text[: 4 * LONGEST_TEXT] for text in LONG])
     assert found["translation"].tolist() == short["translation"].tolist()
     np.testing.assert_allclose(found["score"], short["score"], rtol=1e-5)
+
+
+def test_a_text_in_any_case_and_with_what_nobody_sees_is_the_same_text(app):
+    changes = (str.upper, str.title, str.lower, lambda text: "\u00ad".join(text), lambda text: f"\ufeff{text}\u2060")
+    for name in ("serving_default", "explain"):
+        expected = answer(app, name, TEXTS)
+        for number, change in enumerate(changes):
+            found = answer(app, name, [change(text) for text in TEXTS])
+            same = all(np.array_equal(found[key], expected[key]) for key in expected)
+            assert same == (app.settings.source_case == "lower"), (name, number)
 
 
 def test_white_space_does_not_count_among_the_characters_of_a_long_text(app):

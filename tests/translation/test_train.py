@@ -94,6 +94,7 @@ class TestSettings:
             ),
             ("character_coverage", (0.0, 0.9799, 1.001, math.nan), "0.98 to 1"),
             ("subword_sampling", (-0.1, 1000.1, math.nan), "0 to 1000"),
+            ("source_variants", (-0.1, 1.1, math.nan), "0 to 1"),
             ("learning_rate clip_norm", (0.0, -1.0, math.inf, math.nan), "a finite number above 0"),
             ("final_rate_share", (-0.1, 1.1, math.nan), "0 to 1"),
         ],
@@ -180,7 +181,7 @@ class TestTraining:
 
     def test_ids_are_those_of_the_library(self, whole, pairs):
         vocabularies = load_run(whole).vocabularies
-        assert id_pairs(vocabularies, pairs["validation"]) == ids_by_library(vocabularies, pairs["validation"])
+        assert id_pairs(vocabularies, pairs["validation"], "lower") == ids_by_library(vocabularies, pairs["validation"])
 
     def test_what_is_kept_is_the_epoch_of_the_best_bleu(self, whole, pairs, tiny):
         trained = load_run(whole)
@@ -305,7 +306,7 @@ def begun(source, tiny, tmp_path, monkeypatch, quick_ids):
     given = []
     monkeypatch.setattr(train_module, "train_stage", lambda *arguments: given.append(arguments))
 
-    def begin(**changed):
+    def begin(source=source, **changed):
         train(source, RunFolder(tmp_path / f"run{len(given)}"), dataclasses.replace(tiny, **changed))
         return given[-1]
 
@@ -395,6 +396,26 @@ class TestBatches:
         # Neither side is drawn with the numbers of the other.
         lengths = [(len(source) + 1, len(target)) for source, target in epochs[0]]
         assert sum(source != target for source, target in lengths) > len(lengths) / 2
+
+    @pytest.mark.parametrize("sampling", [0.0, 0.3])
+    def test_some_sources_lose_their_full_stop_others_in_each_epoch(self, begun, tmp_path, sampling):
+        rows = [(f"a{chr(97 + n % 26)}b{chr(97 + n // 26)} .", f"E{n}.") for n in range(200)]
+        table = tmp_path / "stops.tsv"
+        table.write_text("".join("\t".join(row) + "\n" for row in rows))
+        _, stage, run = begun(source=str(table), subword_sampling=sampling, longest=60, source_variants=0.25)
+        library = sentencepiece.SentencePieceProcessor(model_proto=load_run(run).vocabularies.target.model)
+        lost = []
+        for epoch in (1, 2, 1):
+            texts = [
+                (library.decode(list(one)), library.decode(list(other)))
+                for one, other in sentences_of(stage.batches(epoch))
+            ]
+            assert all(target.endswith(".") for _, target in texts)
+            lost.append({source for source, _ in texts if not source.endswith(".")})
+            assert 0.15 < len(lost[-1]) / len(texts) < 0.35
+        assert lost[0] == lost[2] != lost[1]
+        validation = [library.decode(list(source)) for source, _ in sentences_of(stage.validation)]
+        assert all(text.endswith(".") for text in validation)
 
     def test_another_seed_splits_them_in_other_ways(self, begun):
         one, other = (begun(seed=seed, subword_sampling=0.3, longest=40)[1] for seed in (3, 4))
@@ -571,13 +592,39 @@ class TestSources:
         run, files = RunFolder(tmp_path / "run"), (str(sources / "all.en"), str(sources / "all.de"))
         train(None, run, tiny, *files)
         config = run.config()
-        for name in ("character_coverage", "source_column", "target_column", "header", "encoding"):
+        for name in ("character_coverage", "source_column", "target_column", "header", "encoding", "precision"):
             del config[name]
         config |= {"source_language": "", "target_language": ""}
         run.config_path.write_text(json.dumps(config))
         run.model_weights.unlink()
         train(None, run, tiny, *files)
         assert len(given) == 2 and load_run(run).settings == tiny
+
+    def test_a_run_from_before_sources_were_read_in_lower_case_goes_on_as_it_began(
+        self, sources, given, tiny, tmp_path
+    ):
+        run, files = RunFolder(tmp_path / "run"), (str(sources / "all.en"), str(sources / "all.de"))
+        before = dataclasses.replace(tiny, source_case="raw", source_variants=0.0)
+        train(None, run, before, *files)
+        config = run.config()
+        assert (config.pop("source_case"), config.pop("source_variants")) == ("raw", 0.0)
+        run.config_path.write_text(json.dumps(config))
+        run.model_weights.unlink()
+        train(None, run, tiny, *files)
+        settings = given[1][-1]
+        assert (settings.source_case, settings.source_variants) == ("raw", 0.0)
+        assert load_run(run).settings == settings
+        assert (tiny.source_case, tiny.source_variants) == ("lower", 0.1)
+
+    def test_subwords_are_learnt_from_sources_as_they_are_read(self, sources, given, tiny, tmp_path):
+        rows = [(source.upper() + "\u00ad", target) for source, target in PAIRS]
+        (sources / "pairs.tsv").write_text("".join("\t".join(pair) + "\n" for pair in rows))
+        for case in ("lower", "keep"):
+            settings = dataclasses.replace(tiny, source_case=case, longest=40)
+            train(str(sources / "pairs.tsv"), RunFolder(tmp_path / case), settings)
+        for (_, vocabularies, pairs, *_), change in zip(given, (str.lower, str), strict=True):
+            read = [change(source.replace("\u00ad", "")) for source in pairs["train"].source]
+            assert vocabularies.source.model == Subwords.train([*read, *pairs["train"].target], 300).model
 
     def test_what_cannot_be_trained_on_leaves_no_run(self, sources, given, tiny, tmp_path):
         table, run = str(sources / "pairs.tsv"), RunFolder(tmp_path / "run")
