@@ -30,6 +30,8 @@ from nlp_lstm.text.utf8 import mend
 PADDING, UNKNOWN, BEGINNING, END = range(4)
 """The ids that stand for no text; with byte fallback no text is unknown."""
 
+_SPECIAL = (PADDING, UNKNOWN, BEGINNING, END)
+
 WORD_MARK = "▁"
 """Stands for a space in a subword, as in the library."""
 
@@ -62,6 +64,7 @@ class Subwords:
 
     Attributes:
         pieces: every subword as the library spells it, in the order of the ids; a byte as in `<0x0A>`.
+        tags: the ids of those that no text has, beside the special ones.
 
     Raises:
         UserError: for another kind of model, or bytes that are none.
@@ -83,6 +86,7 @@ class Subwords:
         becomes = {character: self.rules.right_side(character.encode("utf-8")) for character in _blank_characters()}
         self._spaces = "".join(character for character, found in becomes.items() if found == b" ") + " "
         self._nothings = "".join(character for character, found in becomes.items() if found == b"")
+        self.tags = [number for number, found in enumerate(kinds) if found == kind.CONTROL and number not in _SPECIAL]
         self.spelling = [
             b"" if found in (kind.CONTROL, kind.UNKNOWN) else piece.replace(WORD_MARK, " ").encode("utf-8")
             for piece, found in zip(self.pieces, kinds, strict=True)
@@ -98,7 +102,9 @@ class Subwords:
         return len(self.pieces)
 
     @classmethod
-    def train(cls, texts: Iterable[str], size: int, character_coverage: float = 1.0) -> "Subwords":
+    def train(
+        cls, texts: Iterable[str], size: int, character_coverage: float = 1.0, tags: Sequence[str] = ()
+    ) -> "Subwords":
         """Let the library choose subwords for texts.
 
         >>> len(Subwords.train(["a man and a woman", "a woman walks"], size=270))
@@ -109,6 +115,7 @@ class Subwords:
             size: how many, the special ones and 256 bytes counted in; fewer where the texts do not have so many.
             character_coverage: share of the texts' characters, 0.98 to 1, that must be subwords; the rarest of the
                 others are spelled in bytes. Less than 1 is for languages of thousands of characters.
+            tags: subwords of names such as `<extra>` that no text has, and that stand for none.
 
         Raises:
             UserError: if the size is too small for the characters of the texts, or there is no text.
@@ -128,6 +135,7 @@ class Subwords:
                 unk_id=UNKNOWN,
                 bos_id=BEGINNING,
                 eos_id=END,
+                control_symbols=list(tags),
                 num_threads=1,  # so that the same texts give the same subwords
                 minloglevel=3,
             )

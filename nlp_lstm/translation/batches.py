@@ -19,10 +19,11 @@ BUCKETS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128, 192, 256)
 
 
 class IdPair(NamedTuple):
-    """Ids of a sentence and of its translation, no boundary in them."""
+    """Ids of a sentence and of its translation, no boundary in them; and the id that is to end the sentence."""
 
     source: Sequence[int]
     target: Sequence[int]
+    end: int = END
 
 
 class PairBatches:
@@ -93,7 +94,7 @@ class PairBatches:
             source[:, 0] = END  # a row of no sentence, too, has one token to look at
             for row, place in enumerate(places):
                 pair = self.pairs[place]
-                source[row, : len(pair.source) + 1] = [*pair.source, END]
+                source[row, : len(pair.source) + 1] = [*pair.source, pair.end]
                 target[row, : len(pair.target) + 2] = [BEGINNING, *pair.target, END]
             yield (source, target), np.zeros(rows, np.float32)
 

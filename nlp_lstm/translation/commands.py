@@ -40,6 +40,7 @@ def train(
     data: str | None = None,
     source_file: str | None = None,
     target_file: str | None = None,
+    extra_data: str | None = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
     """Train a model. Started again with the same flags after a kill, it goes on from the last whole epoch.
@@ -55,8 +56,11 @@ def train(
         Instead of --data, with --target-file: sentences, one a line.
     target_file
         Their translations, line by line.
+    extra_data
+        Pairs of another source, named as for --data, to train on beside these in the first --extra-epochs: their
+        training part, without what stands in the validation data.
     """
-    training.train(data, RunFolder(run), settings, source_file, target_file)
+    training.train(data, RunFolder(run), settings, source_file, target_file, extra_data)
 
 
 @app.command

@@ -14,6 +14,7 @@ from nlp_lstm.translation.build import load_run
 from nlp_lstm.translation.inference import serving_of
 from nlp_lstm.translation.limits import (
     DEFAULT_ALPHA,
+    DEFAULT_BEAM,
     DEFAULT_BETA,
     LARGEST_BEAM,
     LONGEST_SOURCE,
@@ -22,7 +23,7 @@ from nlp_lstm.translation.limits import (
     LONGEST_TRANSLATION,
 )
 from nlp_lstm.translation.serving import TranslationServing
-from nlp_lstm.translation.settings import Settings
+from nlp_lstm.translation.settings import EXTRA_FINGERPRINT, Settings
 from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
 _EXAMPLES = ["A man is riding a bike.", ""]
@@ -59,9 +60,14 @@ def export_runs(
     return saved_model.save(serving, target, warm_up, _model_card([RunFolder(run) for run in runs], settings, serving))
 
 
+def _known(configs: Sequence[dict[str, Any]], fingerprint: str) -> str | None:
+    """The name of the public set that all runs were trained on, if it is one."""
+    known = {known_set(config.get(fingerprint)) for config in configs}
+    return known.pop() if len(known) == 1 else None
+
+
 def _model_card(runs: Sequence[RunFolder], settings: Settings, serving: TranslationServing) -> str:
     configs, rows = [run.config() for run in runs], [run.metrics() for run in runs]
-    known = {known_set(config.get(DATA_FINGERPRINT)) for config in configs}
     return rendered(
         "nlp_lstm.translation",
         "model_card.md.jinja",
@@ -70,7 +76,9 @@ def _model_card(runs: Sequence[RunFolder], settings: Settings, serving: Translat
         weights=serving.models[0].count_params(),
         precision=IN_WORDS[serving.precision],
         data=Path(configs[0]["data"] or configs[0]["source_file"]).name,
-        known=known.pop() if len(known) == 1 else None,
+        extra_data=Path(configs[0].get("extra_data") or "").name,
+        known=[name for name in (_known(configs, DATA_FINGERPRINT), _known(configs, EXTRA_FINGERPRINT)) if name],
+        beam=DEFAULT_BEAM,
         evaluations=[{**found, "data": Path(found["data"]).name} for found in runs[0].evaluations()],
         minutes=sum(row["seconds"] for run in rows for row in run) / 60,
         processor_minutes=sum(row["cpu_seconds"] for run in rows for row in run) / 60,

@@ -202,7 +202,7 @@ class TranslationServing(tf.Module):
             source != PADDING,
             beginning=BEGINNING,
             end=END,
-            never=[PADDING, UNKNOWN, BEGINNING],
+            never=[PADDING, UNKNOWN, BEGINNING, *self.subwords.tags],
             longest=tf.minimum(2 * length + 10, LONGEST_TRANSLATION),
             beam_size=beam_size,
             alpha=self.alpha,

@@ -9,7 +9,11 @@ from nlp_lstm.settings import Range, check_ranges
 
 TASK = "translation"
 
+EXTRA_FINGERPRINT = "extra_data_sha256"
+"""Of a run's settings that which settles what else it was trained on, where there is such."""
+
 SourceCase = Literal["lower", "keep", "raw"]
+Selection = Literal["greedy", "beam"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +78,18 @@ class Settings:
     "Rate at which recurrent weights are dropped (DropConnect)."
     label_smoothing: float = 0.1
     "Share of a guess that is to be spread over all subwords."
+    r_drop: float = 0.0
+    "Weight of how far two guesses with other features dropped are apart (R-Drop), which takes twice the time."
     epochs: int = 26
     "Passes over the pairs, at the most."
+    extra_epochs: int = 10
+    "So many of them, the first ones, are over the pairs of --extra-data, too."
+    extra_reverse: bool = False
+    "Translate from the second column of a table of --extra-data into the first."
     patience: int = 8
     "Stop after so many epochs without a better validation BLEU."
+    selection: Selection = "greedy"
+    "How the validation sentences are translated whose BLEU chooses the epoch: with a `beam` as in use, or without."
     tokens_per_batch: int = 1536
     "Source subwords in a batch, padding counted in."
     learning_rate: float = 0.002
@@ -112,6 +124,7 @@ _RANGES: list[Range] = [
     ("character_coverage", lambda value: 0.98 <= value <= 1, "0.98 to 1"),
     ("longest", lambda value: 2 <= value <= 256, "2 to 256"),
     ("validation_fraction", lambda value: 0 < value < 0.5, "above 0 and less than 0.5"),
+    ("extra_epochs", lambda value: value >= 0, "at least 0"),
     ("source_variants", lambda value: 0 <= value <= 1, "0 to 1"),
     (
         "embedding_dropout memory_dropout output_dropout recurrent_kernel_dropout label_smoothing averaging",
@@ -119,6 +132,7 @@ _RANGES: list[Range] = [
         "at least 0 and less than 1",
     ),
     ("subword_sampling", lambda value: 0 <= value <= 1000, "0 to 1000"),
+    ("r_drop", lambda value: 0 <= value < math.inf, "a finite number of at least 0"),
     ("learning_rate clip_norm", lambda value: 0 < value < math.inf, "a finite number above 0"),
     ("final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
 ]

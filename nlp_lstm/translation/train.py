@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -27,9 +28,11 @@ from nlp_lstm.translation.build import (
     load_vocabularies,
     save_vocabularies,
 )
+from nlp_lstm.translation.extra_data import TAG, ExtraPairs, fit_to_train_on, for_subwords, load_extra, tagged
+from nlp_lstm.translation.limits import DEFAULT_BEAM
 from nlp_lstm.translation.metrics import validation_bleu
 from nlp_lstm.translation.serving import TranslationServing
-from nlp_lstm.translation.settings import BEFORE, TASK, Settings
+from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, Settings
 from nlp_lstm.translation.source_text import plain_sources
 
 
@@ -39,8 +42,18 @@ def train(
     settings: Settings,
     source_file: str | None = None,
     target_file: str | None = None,
+    extra_data: str | None = None,
 ) -> None:
-    """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped."""
+    """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped.
+
+    Args:
+        source: of the pairs; None with two files instead.
+        run: where to.
+        settings: how.
+        source_file: instead of a source, with
+        target_file: the translations of its sentences, line by line.
+        extra_data: another source, to train on as well in the first epochs.
+    """
     keras.utils.set_random_seed(settings.seed)
     loaded = load_source(
         source,
@@ -60,12 +73,21 @@ def train(
     pairs = loaded.splits
     settings = _as_begun(_with_languages(settings, loaded.languages, run), run)
     files = {"source_file": source_file, "target_file": target_file}
+    extra, fingerprint = None, ""
+    if extra_data is not None:
+        extra, fingerprint = load_extra(extra_data, settings, pairs["validation"])
+        files["extra_data"] = extra_data
     # All this before the folder is made, so that what cannot be trained on leaves no run behind.
-    vocabularies = _vocabularies(run, pairs["train"], settings)
+    vocabularies = _vocabularies(run, pairs["train"], settings, extra)
     ids = {split: id_pairs(vocabularies, found, settings.source_case) for split, found in pairs.items()}
     for split in ids:
         _batches(ids[split], settings, None)
     digests = {"subwords_sha256": vocabularies.digest(), DATA_FINGERPRINT: fingerprint_of_pairs(pairs.values())}
+    fit: ExtraPairs | None = None
+    if extra is not None:
+        digests[EXTRA_FINGERPRINT] = fingerprint
+        extra_ids = id_pairs(vocabularies, extra, settings.source_case)
+        fit = fit_to_train_on(str(extra_data), extra, extra_ids, settings.longest)
     run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}, Settings(**BEFORE))
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
@@ -74,11 +96,12 @@ def train(
     save_vocabularies(vocabularies, run)
     model = build_model(settings, vocabularies, None if settings.precision == "float32" else "bfloat16")
     print(
-        f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation; "
+        f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation"
+        f"{'' if fit is None else f', {len(fit.ids)} extra ones in the first {settings.extra_epochs} epochs'}; "
         f"{len(vocabularies.target)} subwords, {model.count_params()} weights",
         file=sys.stderr,
     )
-    _train(model, vocabularies, pairs, ids, run, settings)
+    _train(model, vocabularies, pairs, ids, run, settings, fit)
     with atomic_path(run.model_weights) as path:
         model.save_weights(path)
 
@@ -113,19 +136,19 @@ def _tell_of_left_out(ids: dict[str, list[IdPair]], settings: Settings) -> None:
             )
 
 
-def _vocabularies(run: RunFolder, training: Pairs, settings: Settings) -> Vocabularies:
+def _vocabularies(run: RunFolder, training: Pairs, settings: Settings, extra: Pairs | None) -> Vocabularies:
     # Unlike Path.exists this is false for a path that cannot be looked at, of which `run.start` tells.
     if any(os.path.exists(run.path / name) for name in (_SHARED_FILE, _FILES[-1])):
         return load_vocabularies(run)
+    tags: Sequence[str] = ()
+    if extra is not None:
+        tags, beside = [TAG], for_subwords(extra, len(training.source), settings.seed)
+        training = Pairs([*training.source, *beside.source], [*training.target, *beside.target])
+    sources = plain_sources(training.source, settings.source_case)
+    how = (settings.subwords, settings.character_coverage)
     if settings.separate_subwords:
-        return Vocabularies(
-            *(
-                Subwords.train(texts, settings.subwords, settings.character_coverage)
-                for texts in (plain_sources(training.source, settings.source_case), training.target)
-            )
-        )
-    texts = [*plain_sources(training.source, settings.source_case), *training.target]
-    shared = Subwords.train(texts, settings.subwords, settings.character_coverage)
+        return Vocabularies(Subwords.train(sources, *how, tags), Subwords.train(training.target, *how))
+    shared = Subwords.train([*sources, *training.target], *how, tags)
     return Vocabularies(shared, shared)
 
 
@@ -136,29 +159,35 @@ def _train(
     ids: dict[str, list[IdPair]],
     run: RunFolder,
     settings: Settings,
+    extra: ExtraPairs | None = None,
 ) -> None:
-    trained = TeacherForcing(model, settings.label_smoothing)
+    trained = TeacherForcing(model, settings.label_smoothing, settings.r_drop)
     validation = pairs["validation"]
     references = [[target] for target in validation.target]
     draw = None
     if settings.subword_sampling:
         draw = drawn_id_pairs(vocabularies, settings.subword_sampling, settings.source_case)
 
+    def drawn(given: Pairs, likeliest: list[IdPair], seed: tuple[int, ...]) -> list[IdPair]:
+        varied = without_full_stops(given, settings.source_variants, seed)
+        if draw:
+            return draw(varied, seed)
+        return likeliest if varied == given else id_pairs(vocabularies, varied, settings.source_case)
+
+    extra_epochs = 0 if extra is None else min(settings.extra_epochs, settings.epochs)
+
     @functools.lru_cache(maxsize=1)  # the schedule counts those of the first epoch, with which training then begins
     def batches(epoch: int) -> PairBatches:
         seed = (settings.seed, epoch)
-        varied = without_full_stops(pairs["train"], settings.source_variants, seed)
-        if draw:
-            found = draw(varied, seed)
-        elif varied == pairs["train"]:
-            found = ids["train"]
-        else:
-            found = id_pairs(vocabularies, varied, settings.source_case)
+        found = drawn(pairs["train"], ids["train"], seed)
+        if extra is not None and epoch <= extra_epochs:
+            found = [*found, *tagged(drawn(*extra, (*seed, 1)), vocabularies.source)]
         return _batches(found, settings, seed)
 
     steps = 0
     if settings.schedule == "cosine":  # about as many batches an epoch, however words are split
-        steps = settings.epochs * len(batches(1))
+        kinds = ((settings.epochs - extra_epochs, settings.epochs), (extra_epochs, 1))
+        steps = sum(count * len(batches(epoch)) for count, epoch in kinds if count)
     optimizer = adam(
         settings.learning_rate,
         steps,
@@ -174,7 +203,8 @@ def _train(
 
     def figures() -> dict[str, float]:
         serving.take_weights()
-        return {"val_bleu": validation_bleu(translate_greedily(serving, validation.source), references)}
+        beam_size = DEFAULT_BEAM if settings.selection == "beam" else 1
+        return {"val_bleu": validation_bleu(best_translations(serving, validation.source, beam_size), references)}
 
     train_stage(
         trained,
@@ -185,7 +215,8 @@ def _train(
             _batches(ids["validation"], settings, None).dataset(),
             monitor="val_bleu",
             higher_is_better=True,
-            patience=settings.patience,
+            # What is trained on changes after the extra epochs: no earlier one is the last.
+            patience=max(settings.patience, extra_epochs),
             learning_rate=None
             if settings.schedule == "cosine"
             else rate_by_plateau(settings.learning_rate, "val_bleu", higher_is_better=True),
@@ -202,10 +233,10 @@ def _batches(ids: list[IdPair], settings: Settings, seed: tuple[int, int] | None
         raise UserError(f"{error}: raise --longest, or name other data") from None
 
 
-def translate_greedily(serving: TranslationServing, texts: list[str]) -> list[str]:
-    """Translations without a beam, as the model being trained is judged by."""
+def best_translations(serving: TranslationServing, texts: list[str], beam_size: int) -> list[str]:
+    """The translations that the model being trained is judged by; a beam of 1 is greedy."""
 
     def ask(batch: list[str]) -> Any:
-        return serving.n_best(tf.constant(batch, tf.string), tf.ones([len(batch)], tf.int32))
+        return serving.n_best(tf.constant(batch, tf.string), tf.fill([len(batch)], beam_size))
 
     return [found.decode("utf-8") for found in answers_by_length(ask, texts, 128)["translations"][:, 0].tolist()]

@@ -585,6 +585,54 @@ class TestDropout:
         assert_near(sums[:, 1], smoothed.sum(axis=1), 1e-4)
 
 
+class TestRDrop:
+    @pytest.mark.parametrize("weight", [0.5, 3.0])
+    def test_costs_of_two_passes_and_how_far_apart_they_are_equal_numpy(self, drawn, weight):
+        model = built(**dict.fromkeys(RATES, 0.5))
+        sums = as_array(TeacherForcing(model, 0.1, r_drop=weight)((SOURCE, TARGET), training=True))
+        rows, following = len(SOURCE), TARGET[:, 1:]
+        twice = np.concatenate([TARGET, TARGET])
+        kept = kept_of(model, drawn)
+        logits = oracle(weights_of(model), np.concatenate([SOURCE, SOURCE]), twice[:, :-1], kept).logits
+        assert np.abs(logits[:rows] - logits[rows:]).max() > 0.1  # each pass has dropped other features
+        nats, smoothed = (part.sum(axis=1).reshape(2, rows).mean(axis=0) for part in costs(logits, twice[:, 1:], 0.1))
+        logits = logits.astype(np.longdouble)
+        one, other = np.split(logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True)), 2)
+        divergences = [(np.exp(p) * (p - q)).sum(axis=-1) for p, q in ((one, other), (other, one))]
+        divergence = np.where(following != PADDING, np.mean(divergences, axis=0), 0.0).sum(axis=1)
+        assert divergence.min() > 1e-3
+        assert_near(sums[:, 0], nats, 1e-4)
+        assert_near(sums[:, 1], smoothed + weight * divergence, 1e-4)
+        np.testing.assert_array_equal(sums[:, 2], (following != PADDING).sum(axis=1))
+
+    def test_the_gradient_is_that_of_the_costs(self, drawn):
+        """By differences, in the output's bias, of what the same draws cost."""
+        model = built(**dict.fromkeys(RATES, 0.5))
+        attended = [tf.constant(np.random.default_rng(seed).normal(size=(3, 5, 4)), tf.float32) for seed in (0, 1)]
+        bias = model.output_bias.value
+
+        def cost():
+            return tf.reduce_sum(model.divergence(*attended, TARGET[:, 1:]))
+
+        with tf.GradientTape() as tape:
+            scalar = cost()
+        found = as_array(tape.gradient(scalar, bias))
+
+        def moved(value):
+            bias.assign(value)
+            return float(cost())
+
+        assert_near(found, central_differences(moved, [as_array(bias)], 1e-2)[0], 2e-3)
+
+    def test_outside_training_and_without_a_weight_there_is_one_pass(self, drawn):
+        model = built(**dict.fromkeys(RATES, 0.5))
+        expected = as_array(TeacherForcing(model, 0.1)((SOURCE, TARGET)))
+        np.testing.assert_array_equal(as_array(TeacherForcing(model, 0.1, 2.0)((SOURCE, TARGET))), expected)
+        assert not drawn
+        TeacherForcing(model, 0.1, r_drop=0.0)((SOURCE, TARGET), training=True)
+        assert {mask.shape[0] for mask in drawn[model.output_dropout.name]} == {len(SOURCE)}
+
+
 # Initial weights
 
 
@@ -666,9 +714,9 @@ class TestSaving:
         assert not any(cell.dropout or cell.recurrent_dropout for cell in cells)
 
     def test_config_round_trip_of_training(self):
-        trained = TeacherForcing(Translator(**OPTIONS), smoothing=0.25, name="lessons")
+        trained = TeacherForcing(Translator(**OPTIONS), smoothing=0.25, r_drop=1.5, name="lessons")
         again = TeacherForcing.from_config(trained.get_config())
-        assert (again.name, again.smoothing) == ("lessons", 0.25)
+        assert (again.name, again.smoothing, again.r_drop) == ("lessons", 0.25, 1.5)
         assert again.model.get_config() == trained.model.get_config()
 
     def test_a_saved_model_gives_the_same_guesses(self, full_model, tmp_path):

@@ -27,7 +27,7 @@ from nlp_lstm.translation.batches import id_pairs
 from nlp_lstm.translation.build import Vocabularies, build_model, load_run
 from nlp_lstm.translation.inference import serving_of
 from nlp_lstm.translation.settings import Settings
-from nlp_lstm.translation.train import train, translate_greedily
+from nlp_lstm.translation.train import best_translations, train
 
 
 @pytest.fixture
@@ -94,6 +94,8 @@ class TestSettings:
             ),
             ("character_coverage", (0.0, 0.9799, 1.001, math.nan), "0.98 to 1"),
             ("subword_sampling", (-0.1, 1000.1, math.nan), "0 to 1000"),
+            ("extra_epochs", (-1,), "at least 0"),
+            ("r_drop", (-0.1, math.inf, math.nan), "a finite number of at least 0"),
             ("source_variants", (-0.1, 1.1, math.nan), "0 to 1"),
             ("learning_rate clip_norm", (0.0, -1.0, math.inf, math.nan), "a finite number above 0"),
             ("final_rate_share", (-0.1, 1.1, math.nan), "0 to 1"),
@@ -272,7 +274,7 @@ class TestStopped:
         assert whole[1]["nats_per_token"] < whole[0]["nats_per_token"]
         model, *_ = load_run(runs[1])
         assert model.settings["product_dtype"] is None
-        assert translate_greedily(serving_of([runs[1].path], 1.0, 0.0), ["a b c"])
+        assert best_translations(serving_of([runs[1].path], 1.0, 0.0), ["a b c"], 1)
 
     def test_loss_that_is_no_number_keeps_the_last_good_checkpoint(
         self, trained_translation, copy_of, tiny, source, monkeypatch
@@ -306,8 +308,9 @@ def begun(source, tiny, tmp_path, monkeypatch, quick_ids):
     given = []
     monkeypatch.setattr(train_module, "train_stage", lambda *arguments: given.append(arguments))
 
-    def begin(source=source, **changed):
-        train(source, RunFolder(tmp_path / f"run{len(given)}"), dataclasses.replace(tiny, **changed))
+    def begin(source=source, extra_data=None, **changed):
+        run = RunFolder(tmp_path / f"run{len(given)}")
+        train(source, run, dataclasses.replace(tiny, **changed), extra_data=extra_data)
         return given[-1]
 
     return begin
@@ -347,10 +350,23 @@ class TestSchedule:
         _, stage, _ = begun(epochs=9, patience=4)
         assert (stage.monitor, stage.higher_is_better, stage.epochs, stage.patience) == ("val_bleu", True, 9, 4)
 
+    @pytest.mark.parametrize(("selection", "beam_size"), [("greedy", 1), ("beam", 5)])
+    def test_how_the_best_epoch_is_found(self, begun, monkeypatch, pairs, selection, beam_size):
+        asked = []
+
+        def translations(_serving, texts, beam_size):
+            asked.append((texts, beam_size))
+            return pairs["validation"].target
+
+        monkeypatch.setattr(train_module, "best_translations", translations)
+        _, stage, _ = begun(selection=selection)
+        assert stage.figures() == {"val_bleu": pytest.approx(100.0)}
+        assert asked == [(pairs["validation"].source, beam_size)]
+
     def test_optimizer_and_loss_have_their_settings(self, begun):
-        model, _, _ = begun(clip_norm=0.7, averaging=0.6, label_smoothing=0.3)
+        model, _, _ = begun(clip_norm=0.7, averaging=0.6, label_smoothing=0.3, r_drop=2.5)
         assert (model.optimizer.global_clipnorm, model.optimizer.ema_momentum) == (0.7, 0.6)
-        assert model.smoothing == 0.3
+        assert (model.smoothing, model.r_drop) == (0.3, 2.5)
         model, _, _ = begun(averaging=0.0)
         assert not model.optimizer.use_ema
 
@@ -439,24 +455,78 @@ class TestBatches:
         assert any(np.any(one != other) for one, other in zip(found[0], found[2], strict=True) if one.ndim == 2)
 
 
+class TestExtraData:
+    @pytest.fixture
+    def extra(self, tmp_path):
+        rows = [(f"{one} {two}.", f"{two}{one}.") for one in "abcdef" for two in "abcdefghijklm"]
+        (tmp_path / "extra.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+        return str(tmp_path / "extra.tsv")
+
+    @pytest.mark.parametrize("sampling", [0.0, 0.3])
+    def test_it_is_trained_on_in_the_first_epochs_with_a_tag(self, begun, extra, source, tiny, sampling):
+        changed = {"subword_sampling": sampling, "longest": 40, "epochs": 4, "extra_epochs": 2, "patience": 1}
+        model, stage, run = begun(extra_data=extra, **changed)
+        subwords = load_run(run).vocabularies.source
+        (tag,) = subwords.tags
+        library = sentencepiece.SentencePieceProcessor(model_proto=subwords.model)
+        of_data = load_pairs(source, ["train"], seed=tiny.seed)["train"]
+        of_extra = load_pairs(extra, ["train"], seed=tiny.seed)["train"]
+        steps = []
+        for epoch in range(1, 5):
+            found = {tag: [], END: []}
+            batches = stage.batches(epoch)
+            for one, other in sentences_of(batches):
+                found[one[-1]].append((library.decode(list(one[:-1])), library.decode(list(other))))
+            assert sorted(found[END]) == sorted(zip(*of_data, strict=True))
+            expected = sorted(zip(*of_extra, strict=True)) if epoch <= 2 else []
+            assert sorted((one.rstrip(".") + ".", other) for one, other in found[tag]) == expected
+            steps.append(len(list(batches)))
+        rate = model.optimizer._learning_rate
+        ends = rate.warmup_steps + rate.decay_steps
+        assert ends == pytest.approx(2 * steps[0] + 2 * steps[3], abs=2)
+        assert stage.patience == 2
+        assert not any(tag in one for one, _ in sentences_of(stage.validation))
+        serving = serving_of([run.path], 1.0, 0.0)
+        assert tag not in serving.encode(tf.constant(["a b <extra>"]))["ids"].numpy()
+
+    def test_subwords_are_of_both(self, begun, extra, source, tiny):
+        _, _, run = begun(extra_data=extra)
+        both = [load_pairs(path, ["train"], seed=tiny.seed)["train"] for path in (source, extra)]
+        texts = [text for side in zip(*both, strict=True) for part in side for text in part]
+        assert load_run(run).vocabularies.source.model == Subwords.train(texts, 300, tags=["<extra>"]).model
+
+    def test_a_run_goes_on_with_the_extra_data_it_began_with(self, begun, extra, source, tiny, tmp_path):
+        *_, run = begun(extra_data=extra)
+        run.model_weights.unlink()
+        train(source, run, tiny, extra_data=extra)
+        for other in (None, source):
+            with pytest.raises(UserError, match=r"other settings \((.*, )?extra_data(, .*)?\)"):
+                train(source, run, tiny, extra_data=other)
+
+    def test_what_cannot_be_read_leaves_no_run(self, source, tiny, tmp_path):
+        with pytest.raises(UserError, match="no such file"):
+            train(source, RunFolder(tmp_path / "run"), tiny, extra_data=str(tmp_path / "none.tsv"))
+        assert not (tmp_path / "run").exists()
+
+
 class Echo:
     """A model that says what it hears, and remembers how much at once."""
 
-    def __init__(self):
-        self.heard = []
+    def __init__(self, beam_size):
+        self.heard, self.beam_size = [], beam_size
 
     def n_best(self, texts, beam_size):
-        assert beam_size.numpy().tolist() == [1] * len(texts)
+        assert beam_size.numpy().tolist() == [self.beam_size] * len(texts)
         self.heard.append(texts.numpy().tolist())
         return {"translations": tf.stack([tf.strings.join(["é", texts]), tf.fill(tf.shape(texts), "")], axis=1)}
 
 
-@pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 300])
-def test_greedy_translations_keep_their_order(count):
+@pytest.mark.parametrize(("count", "beam_size"), [(0, 1), (1, 1), (127, 5), (128, 1), (129, 1), (300, 5)])
+def test_best_translations_keep_their_order(count, beam_size):
     rng = np.random.default_rng(0)
     texts = ["x" * rng.integers(0, 9) + str(number % 17) for number in range(count)]
-    echo = Echo()
-    assert translate_greedily(echo, texts) == ["é" + text for text in texts]
+    echo = Echo(beam_size)
+    assert best_translations(echo, texts, beam_size) == ["é" + text for text in texts]
     assert max((len(batch) for batch in echo.heard), default=0) <= 128
     lengths = [len(text) for batch in echo.heard for text in batch]
     assert lengths == sorted(lengths)
