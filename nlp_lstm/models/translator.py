@@ -484,9 +484,8 @@ class TeacherForcing(keras.Model):
         nats, smoothed = self.model.nats(ops.cast(attended, "float32"), following, self.smoothing, training)
         tokens = ops.cast(ops.not_equal(following, 0), "float32")
         if is_twice:
-            halves = ops.split(ops.cast(attended, "float32"), 2, axis=0)
-            once = ops.split(following, 2, axis=0)[0]
-            divergence = self.model.divergence(*halves, once, training)
+            first, second = ops.split(ops.cast(attended, "float32"), 2, axis=0)
+            divergence = self.model.divergence(first, second, ops.split(following, 2, axis=0)[0], training)
             nats, smoothed, tokens = (sum(ops.split(column, 2, axis=0)) / 2 for column in (nats, smoothed, tokens))
             smoothed = smoothed + self.r_drop * divergence
         return ops.stack([ops.sum(column, axis=1) for column in (nats, smoothed, tokens)], axis=1)
