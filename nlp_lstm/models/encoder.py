@@ -31,6 +31,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         recurrent_dropout: rate at which features of the hidden state are dropped, the same ones in the whole text.
         seed: seed of the initial weights and the dropout masks.
         embedding_dtype: dtype the embedding is stored in, such as `float16` to halve a model that is only run.
+        lstm_dtype: dtype policy of the LSTMs, such as `mixed_bfloat16`; by default that of the encoder.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
         embedding_dtype: str | None = None,
+        lstm_dtype: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -55,6 +57,7 @@ class BidirectionalEncoder(keras.layers.Layer):
             "recurrent_dropout": recurrent_dropout,
             "seed": seed,
             "embedding_dtype": embedding_dtype,
+            "lstm_dtype": lstm_dtype,
         }
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
@@ -75,6 +78,7 @@ class BidirectionalEncoder(keras.layers.Layer):
                 kernel_initializer=keras.initializers.GlorotUniform(seed_of_part(seed, number)),
                 recurrent_initializer=keras.initializers.Orthogonal(seed=seed_of_part(seed, number)),
                 seed=seed_of_part(seed, number),
+                dtype=lstm_dtype,
                 **kwargs,
             )
 

@@ -1,5 +1,6 @@
 """Two language models in one: what the encoder learns from text without labels, before it is a classifier."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,13 +23,14 @@ class BidirectionalLanguageModel(keras.Model):
     `fit` takes `(ids, zeros)` of full windows of running text, with the loss `nlp_lstm.training.mean_of_outputs`.
 
     A token's score is the product of the projected hidden state with that token's embedding (tied: Press and Wolf
-    2017) and a bias. The softmax is over the right token and `samples` others drawn from the log-uniform distribution
-    over ids, which are in the order of frequency, each score less the logarithm of how often its token is expected in
-    the draw (sampled softmax: Jean et al. 2015).
+    2017) and a bias. The sum that the softmax divides by is estimated (importance sampling: Bengio and Senécal 2003):
+    the right token and the most frequent ones enter it exactly, and of the rare ones some are drawn for each batch,
+    each standing for as many as it was unlikely to be drawn. Ids are in the order of frequency, and the draw is from
+    the log-uniform distribution over them, one from each of as many strata.
 
     Args:
         encoder: the encoder to train.
-        samples: number of wrong tokens drawn for a batch.
+        samples: number of tokens that the sum is estimated from: half of them the most frequent, half drawn.
         seed: seed of the draw and of the initial weights.
     """
 
@@ -40,7 +42,7 @@ class BidirectionalLanguageModel(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         width = encoder.settings["embedding_size"]
         self.projections = [
-            keras.layers.Dense(width, kernel_initializer=keras.initializers.GlorotUniform(seed), name=name)
+            keras.layers.Dense(width, kernel_initializer=keras.initializers.GlorotUniform(seed), name=name, dtype=encoder.settings["lstm_dtype"])
             for name in ("forward_projection", "backward_projection")
         ]
         self.token_bias = self.add_weight(
@@ -54,35 +56,51 @@ class BidirectionalLanguageModel(keras.Model):
         self.built = True
 
     def call(self, ids: Any, training: bool = False) -> Any:
-        """Mean negative log-likelihood in nats of each window, `(batch,)`, of full windows of ids `(batch, time)`."""
-        vocabulary_size = self.encoder.settings["vocabulary_size"]
+        """Negative log-likelihood in nats of each text, `(batch,)`, scaled so that their mean is that of all guesses.
+
+        Args:
+            ids: token ids `(batch, time)`, 0 being padding on the right.
+            training: whether dropout applies.
+        """
         forward, backward = self.encoder(ids, training=training)
-        uniform = keras.random.uniform((self.samples,), seed=self.seed_generator)
-        drawn = ops.cast(ops.exp(uniform * ops.log(vocabulary_size + 1.0)), "int32") - 1
-        drawn = ops.clip(drawn, 0, vocabulary_size - 1)
-        losses = [
-            self._loss(self.projections[0](forward[:, :-1]), ids[:, 1:], drawn),
-            self._loss(self.projections[1](backward[:, 1:]), ids[:, :-1], drawn),
-        ]
-        return (losses[0] + losses[1]) / 2
+        chosen, counts_for = self._choose()
+        # Both ends of a guess must be tokens: padding neither guesses nor is guessed.
+        guessed = ops.cast(ops.logical_and(ops.not_equal(ids[:, 1:], 0), ops.not_equal(ids[:, :-1], 0)), "float32")
+        losses = self._nats(self.projections[0](forward[:, :-1]), ids[:, 1:], chosen, counts_for)
+        losses = losses + self._nats(self.projections[1](backward[:, 1:]), ids[:, :-1], chosen, counts_for)
+        by_text = ops.sum(losses * guessed, axis=-1) / 2
+        return by_text * ops.cast(ops.shape(ids)[0], "float32") / ops.maximum(ops.sum(guessed), 1.0)
 
-    def _loss(self, guesses: Any, targets: Any, drawn: Any) -> Any:
+    def _choose(self) -> tuple[Any, Any]:
+        """The tokens that the sum is estimated from, and the logarithm of how many each stands for."""
+        size = self.encoder.settings["vocabulary_size"]
+        if self.samples >= size:
+            return ops.arange(size, dtype="int32"), ops.zeros((size,))
+        frequent = self.samples // 2
+        number = self.samples - frequent
+        uniform = keras.random.uniform((number,), seed=self.seed_generator)
+        strata = (ops.arange(number, dtype="float32") + uniform) / number
+        span = math.log((size + 1.0) / (frequent + 1.0))
+        drawn = ops.cast((frequent + 1.0) * ops.exp(strata * span), "int32") - 1
+        drawn = ops.clip(drawn, frequent, size - 1)
+        rank = ops.cast(drawn, "float32")
+        expected = number * ops.log1p(1.0 / (rank + 1.0)) / span
+        chosen = ops.concatenate([ops.arange(frequent, dtype="int32"), drawn])
+        return chosen, ops.concatenate([ops.zeros((frequent,)), -ops.log(expected)])
+
+    def _nats(self, guesses: Any, targets: Any, chosen: Any, counts_for: Any) -> Any:
+        """The negative log-likelihood of each guess, `(batch, time)`."""
         embeddings = ops.convert_to_tensor(self.encoder.embedding.embeddings)
-        batch = ops.shape(targets)[0]
-        width = guesses.shape[-1]
-        guesses = ops.reshape(guesses, (-1, width))  # (BT, D)
+        token_bias = ops.convert_to_tensor(self.token_bias)
+        batch, time = ops.shape(targets)[0], ops.shape(targets)[1]
+        guesses = ops.reshape(guesses, (-1, guesses.shape[-1]))  # (BT, D)
         targets = ops.cast(ops.reshape(targets, (-1,)), "int32")
-        target_scores = ops.sum(guesses * ops.take(embeddings, targets, axis=0), axis=-1) + self._bias(targets)
-        drawn_scores = ops.matmul(guesses, ops.transpose(ops.take(embeddings, drawn, axis=0))) + self._bias(drawn)
-        # The right token drawn by accident is no wrong answer.
-        drawn_scores = ops.where(ops.equal(targets[:, None], drawn[None, :]), -1e9, drawn_scores)  # (BT, S)
-        highest = ops.stop_gradient(ops.maximum(ops.max(drawn_scores, axis=-1), target_scores))
-        total = ops.sum(ops.exp(drawn_scores - highest[:, None]), axis=-1) + ops.exp(target_scores - highest)
-        losses = ops.log(total) + highest - target_scores
-        return ops.mean(ops.reshape(losses, (batch, -1)), axis=-1)
-
-    def _bias(self, ids: Any) -> Any:
-        """The token's bias, less the logarithm of how often the draw is expected to hold it."""
-        rank = ops.cast(ids, "float32")
-        probability = ops.log((rank + 2.0) / (rank + 1.0)) / ops.log(self.encoder.settings["vocabulary_size"] + 1.0)
-        return ops.take(ops.convert_to_tensor(self.token_bias), ids) - ops.log(self.samples * probability)
+        of_target = ops.cast(guesses, "float32") * ops.take(embeddings, targets, axis=0)
+        target_scores = ops.sum(of_target, axis=-1) + ops.take(token_bias, targets)
+        of_chosen = ops.cast(ops.take(embeddings, chosen, axis=0), guesses.dtype)
+        scores = ops.cast(ops.matmul(guesses, ops.transpose(of_chosen)), "float32")  # (BT, S)
+        scores = scores + ops.take(token_bias, chosen) + counts_for
+        # The right token stands in the sum already, by itself.
+        scores = ops.where(ops.equal(targets[:, None], chosen[None, :]), -1e9, scores)
+        total = ops.logaddexp(ops.logsumexp(scores, axis=-1), target_scores)
+        return ops.reshape(total - target_scores, (batch, time))

@@ -23,6 +23,7 @@ def build_classifier(
         recurrent_dropout=settings.recurrent_dropout,
         seed=settings.seed,
         embedding_dtype=stored_dtype,
+        lstm_dtype=None if stored_dtype else settings.precision,
     )
     classifier = SentimentClassifier(encoder, settings.pooled_dropout, seed=settings.seed)
     classifier.build((None, None))

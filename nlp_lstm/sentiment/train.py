@@ -1,6 +1,7 @@
 """Training a sentiment classifier from texts to a run folder."""
 
 import dataclasses
+import functools
 import sys
 import time
 from typing import Any, NamedTuple
@@ -50,15 +51,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     )
     lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
     if settings.pretraining_epochs:
-        # A pass or two over so much text cannot be learnt by heart, so this encoder goes without dropout.
-        encoder = BidirectionalEncoder(
-            len(vocabulary), settings.embedding_size, settings.pretraining_units, seed=settings.seed
-        )
-        _pretrain(encoder, batches.token_ids(pretraining_texts, vocabulary), run, settings)
-        # The embedding alone goes on, and smaller: starting from the language models' states, or from an embedding of
-        # full size, training stood still for hundreds of batches and ended lower on validation data.
-        embedding = keras.ops.convert_to_numpy(encoder.embedding.embeddings)
-        lstm.encoder.embedding.embeddings.assign(embedding * settings.pretrained_embedding_scale)
+        _pretrain(lstm.encoder, batches.token_ids(pretraining_texts, vocabulary), run, settings)
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
     _train_with_labels(lstm, training, validation, run, settings)
     # What is shipped stores its large tables in half precision. Rounded here, run and export hold the same numbers.
@@ -113,36 +106,33 @@ def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings) -> Voc
     return Vocabulary.load(path)
 
 
+@functools.lru_cache(2)
+def _order_of_pass(size: int, seed: int, number: int) -> np.ndarray:
+    return np.random.default_rng((seed, number)).permutation(size)
+
+
 def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings) -> None:
-    """Pre-train the encoder as two language models."""
+    """Pre-train the encoder as two language models on whole texts, each from its beginning as a classifier reads it."""
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
-    model.build((None, settings.window))
+    model.build((None, None))
     held_out = [text for index, text in enumerate(ids) if index % 100 == 0]
     training = [text for index, text in enumerate(ids) if index % 100]
-    size = settings.pretraining_batch_size
-    validation = batches.running_windows(held_out, settings.window, (settings.seed,))
-    # A pass that does not begin with its run's first id has one window less than fit into the run.
-    windows_in_pass = max(1, sum(len(text) for text in training) // settings.window - 1)
-    steps = max(1, round(windows_in_pass * settings.pretraining_passes / settings.pretraining_epochs / size))
-    passes: dict[int, np.ndarray] = {}
 
-    def epoch_windows(epoch: int) -> np.ndarray:
-        """Pass after pass over the text, as many windows an epoch as make up the passes asked for."""
-        start = (epoch - 1) * steps * size
-        rows: list[np.ndarray] = []
-        while len(rows) < steps * size:
-            number, offset = divmod(start + len(rows), windows_in_pass)
-            if number not in passes:
-                passes.clear()
-                passes[number] = batches.running_windows(training, settings.window, (settings.seed, number))
-            rows.extend(passes[number][offset : offset + steps * size - len(rows)])
-        return np.stack(rows)
+    def some_batches(texts: list[np.ndarray], *seed: int) -> Any:
+        return batches.bucketed_batches(
+            texts, [0] * len(texts), settings.tokens_per_batch, settings.longest_training_text, (settings.seed, *seed)
+        )
 
-    def dataset(windows: np.ndarray) -> Any:
-        import tensorflow as tf
+    def epoch_batches(epoch: int) -> Any:
+        """Pass after pass over the texts, as many texts an epoch as make up the passes asked for."""
+        share = len(training) * settings.pretraining_passes / settings.pretraining_epochs
+        texts: list[np.ndarray] = []
+        for place in range(round((epoch - 1) * share), max(round(epoch * share), round((epoch - 1) * share) + 1)):
+            number, offset = divmod(place, len(training))
+            texts.append(training[_order_of_pass(len(training), settings.seed, number)[offset]])
+        return some_batches(texts, epoch)
 
-        return tf.data.Dataset.from_tensor_slices((windows, np.zeros(len(windows), np.float32))).batch(size).prefetch(2)
-
+    steps = int(epoch_batches(1).cardinality())
     model.compile(
         adam(
             settings.pretraining_learning_rate,
@@ -158,8 +148,8 @@ def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFold
         Stage(
             "pretraining",
             settings.pretraining_epochs,
-            lambda epoch: dataset(epoch_windows(epoch)),
-            dataset(validation),
+            epoch_batches,
+            some_batches(held_out, 0),
             monitor="val_loss",
         ),
         run,
