@@ -12,13 +12,13 @@ and loaded from there.
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+
+from measuring import machine, time_in_turns
 
 UNITS, LAYERS, SYMBOLS = 512, 2, 65
 BATCHES = (1, 32)
@@ -34,10 +34,14 @@ def parse_arguments():
 fields, for each batch
   chars_per_second                    of the `generate` signature of the loaded SavedModel, temperature 0.8, all rows
                                       together
+  bfloat16_chars_per_second           of an export with --precision bfloat16, and
+  int8_chars_per_second               with --precision int8
   predict_loop_chars_per_second       a Python loop over `model.predict` on the last 40 characters, keras.layers.LSTM,
                                       as tutorials do it
   stateful_predict_chars_per_second   the same with stateful layers, a character a call
   torch_loop_chars_per_second         a Python loop over torch.nn.LSTM, a character a call, where torch is installed
+  onnx_loop_chars_per_second          a Python loop over the same network in ONNX Runtime, where it is installed, and
+  onnx_int8_loop_chars_per_second     the same quantised by its own tools
   share_of_bandwidth_limit            steps a second (chars_per_second / batch) by how often the weights can be read a
                                       second: their bytes summed up by TensorFlow, same threads, same rounds
   times_predict_loop                  chars_per_second / predict_loop_chars_per_second""",
@@ -55,7 +59,7 @@ fields, for each batch
     return arguments
 
 
-def exported_model(folder):
+def exported_model(folder, precision):
     """`generate` of a SavedModel with random weights, what must stay alive for it, and its weights' bytes."""
     import tensorflow as tf
 
@@ -66,23 +70,18 @@ def exported_model(folder):
 
     symbols = Symbols.of_text("".join(chr(ord("0") + number) for number in range(SYMBOLS)))
     model = build_model(Settings(units=UNITS, layers=LAYERS), len(symbols))
-    serving = CharLmServing(model, symbols)
+    serving = CharLmServing(model, symbols, precision)
     holder = tf.Module()
     holder.resources = serving.resources
     signatures = {"generate": serving.generate.get_concrete_function()}
     tf.saved_model.save(holder, str(folder), signatures=signatures)
     folded = serving.folded
+    matrices = [*folded.recurrent_kernels, *folded.kernels, folded.head_kernel]
     # Of the table a step reads a single row.
-    read = [
-        *folded.recurrent_kernels,
-        *folded.kernels,
-        *folded.biases,
-        folded.head_kernel,
-        folded.head_bias,
-        folded.table[0],
-    ]
+    vectors = [*folded.biases, folded.head_bias, folded.table[0]]
+    weight_bytes = sum(matrix.bytes_read for matrix in matrices) + sum(4 * int(tf.size(vector)) for vector in vectors)
     loaded = tf.saved_model.load(str(folder))
-    return loaded, loaded.signatures["generate"], sum(4 * int(tf.size(weight)) for weight in read)
+    return loaded, loaded.signatures["generate"], weight_bytes
 
 
 def writing(generate, batch):
@@ -152,6 +151,75 @@ def torch_loop(batch):
     return write, batch * steps
 
 
+def onnx_model(batch):
+    """The network that torch's loop has, with random weights, as an ONNX model."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    weights, nodes, state = [], [], []
+
+    def weight(name, *shape):
+        weights.append(numpy_helper.from_array((0.05 * rng.normal(size=shape)).astype(np.float32), name))
+        return name
+
+    nodes.append(helper.make_node("Gather", [weight("embedding", SYMBOLS, 128), "ids"], ["features_0"]))
+    for layer, size in enumerate((128, UNITS)):
+        names = [weight(f"{kind}_{layer}", 1, 4 * UNITS, width) for kind, width in (("W", size), ("R", UNITS))]
+        names.append(weight(f"B_{layer}", 1, 8 * UNITS))
+        outputs = [f"{kind}_{layer}" for kind in ("y", "h_after", "c_after")]
+        inputs = [f"features_{layer}", *names, "", f"h_{layer}", f"c_{layer}"]
+        nodes.append(helper.make_node("LSTM", inputs, outputs, hidden_size=UNITS))
+        nodes.append(helper.make_node("Squeeze", [outputs[0], "direction"], [f"features_{layer + 1}"]))
+        state += [f"h_{layer}", f"c_{layer}"]
+    weights.append(numpy_helper.from_array(np.array([1]), "direction"))
+    nodes.append(helper.make_node("MatMul", [f"features_{LAYERS}", weight("head", UNITS, SYMBOLS)], ["logits"]))
+    given = [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, batch])]
+    given += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, batch, UNITS]) for name in state]
+    found = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, batch, SYMBOLS])]
+    for name in state:
+        after = f"{name[0]}_after{name[1:]}"
+        found.append(helper.make_tensor_value_info(after, TensorProto.FLOAT, [1, batch, UNITS]))
+    model = helper.make_model(
+        helper.make_graph(nodes, "generation", given, found, weights), opset_imports=[helper.make_opsetid("", 14)]
+    )
+    model.ir_version = 8
+    return model, state
+
+
+def onnx_loop(batch, folder, int8, threads):
+    """A Python loop over ONNX Runtime; characters are drawn by NumPy, as one would."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model, state_names = onnx_model(batch)
+    path = folder / f"generation_{batch}.onnx"
+    onnx.save(model, path)
+    if int8:
+        narrow = folder / f"generation_{batch}_int8.onnx"
+        quantize_dynamic(path, narrow, weight_type=QuantType.QInt8)
+        path = narrow
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    steps = 100
+
+    def write():
+        ids = np.zeros((1, batch), np.int64)
+        state = {name: np.zeros((1, batch, UNITS), np.float32) for name in state_names}
+        for _ in range(steps):
+            logits, *after = session.run(None, {"ids": ids, **state})
+            state = dict(zip(state_names, after, strict=True))
+            mass = np.exp((logits[0] - logits[0].max(axis=1, keepdims=True)) / 0.8)
+            reach = np.cumsum(mass, axis=1)
+            ids = (reach < rng.random((batch, 1)) * reach[:, -1:]).sum(axis=1)[None]
+
+    return write, batch * steps
+
+
 def reading(number_of_bytes, threads):
     """Sum up so many bytes in graph, over and over, each thread its share of them in a loop of its own."""
     import tensorflow as tf
@@ -176,20 +244,10 @@ def reading(number_of_bytes, threads):
     return lambda: list(pool.map(lambda read: read(), readers)), times
 
 
-def time_in_turns(calls, rounds):
-    """Median units a second of each call, where a call is `(function, units of work in it)`."""
-    for call, _ in calls.values():
-        call()
-    rates = {name: [] for name in calls}
-    names = list(calls)
-    for turn in range(rounds):
-        first = turn % len(names)  # nobody always follows the same neighbour
-        for name in names[first:] + names[:first]:
-            call, work = calls[name]
-            started = time.perf_counter()
-            call()
-            rates[name].append(work / (time.perf_counter() - started))
-    return {name: statistics.median(found) for name, found in rates.items()}
+def rates_in_turns(calls, rounds):
+    """Units a second of each call, where a call is `(function, units of work in it)`."""
+    seconds = time_in_turns({name: call for name, (call, _) in calls.items()}, rounds, warm_up=1)
+    return {name: work / seconds[name] for name, (_, work) in calls.items()}
 
 
 def main():
@@ -199,20 +257,32 @@ def main():
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
+    here = machine()
     with tempfile.TemporaryDirectory() as folder:
-        kept, generate, weight_bytes = exported_model(Path(folder) / "1")
+        exports = {
+            precision: exported_model(Path(folder) / precision / "1", precision)
+            for precision in ("float32", "bfloat16", "int8")
+        }
+        weight_bytes = exports["float32"][2]
         calls = {"read": reading(weight_bytes, arguments.inter_op)}
         for batch in BATCHES:
-            calls[f"chars_per_second {batch}"] = writing(generate, batch)
+            for precision, (_, generate, _) in exports.items():
+                name = "" if precision == "float32" else f"{precision}_"
+                calls[f"{name}chars_per_second {batch}"] = writing(generate, batch)
             calls[f"predict_loop_chars_per_second {batch}"] = predict_loop(batch, stateful=False)
             calls[f"stateful_predict_chars_per_second {batch}"] = predict_loop(batch, stateful=True)
             if find_spec("torch"):
                 calls[f"torch_loop_chars_per_second {batch}"] = torch_loop(batch)
+            if find_spec("onnxruntime") and find_spec("onnx"):
+                for name, int8 in (("onnx", False), ("onnx_int8", True)):
+                    loop = onnx_loop(batch, Path(folder), int8, arguments.intra_op * arguments.inter_op)
+                    calls[f"{name}_loop_chars_per_second {batch}"] = loop
         print(f"timing {', '.join(calls)}", file=sys.stderr)
-        rates = time_in_turns(calls, arguments.rounds)
-        del kept
+        rates = rates_in_turns(calls, arguments.rounds)
+        del exports
     result = {
-        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op, "cores": os.cpu_count()},
+        "machine": here,
+        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op},
         "weight_bytes": weight_bytes,
         "read_gigabytes_per_second": round(rates["read"] * weight_bytes / 1e9, 2),
         "bandwidth_limit_steps_per_second": round(rates["read"], 1),

@@ -11,9 +11,9 @@ behind `nlp_lstm` train in half precision, or with regularisers that Keras's lay
 import argparse
 import json
 import os
-import statistics
 import sys
-import time
+
+from measuring import machine, time_in_turns
 
 BATCH, WINDOW, SYMBOLS = 32, 128, 66
 VARIANTS = {
@@ -59,19 +59,10 @@ def main():
         parser.error("--rounds must be at least 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     steps = {name: training_step(name) for name in VARIANTS}
-    times = {name: [] for name in steps}
-    for name, step in steps.items():
-        print(f"tracing {name}", file=sys.stderr)
-        step()
-        step()
-    names = list(steps)
-    for turn in range(arguments.rounds):
-        first = turn % len(names)  # nobody always follows the same neighbour
-        for name in names[first:] + names[:first]:
-            started = time.perf_counter()
-            steps[name]()
-            times[name].append(time.perf_counter() - started)
-    medians = {name: statistics.median(found) for name, found in times.items()}
+    here = machine()
+    print(json.dumps(here) if arguments.json else here)
+    print(f"timing {', '.join(steps)}", file=sys.stderr)
+    medians = time_in_turns(steps, arguments.rounds)
     for name, median in medians.items():
         row = {
             "model": name,

@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from nlp_lstm.datasets.encodings import STANDARD_INPUT, decode, plain_line_ends
 from nlp_lstm.errors import UserError
+from nlp_lstm.settings import Precision
 from nlp_lstm.text.visible import for_terminal
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
@@ -47,6 +48,13 @@ Encoding = Annotated[
     ),
 ]
 ExportFolder = Annotated[Path, Parameter(help="The model's folder; the next free version number is made below it.")]
+ExportPrecision = Annotated[
+    Precision,
+    Parameter(
+        help="Of the products with weights: int8 is quickest and smallest, and needs an x86 server with oneDNN, which "
+        "official builds have; in bfloat16 a row's last digits depend on the rows beside it."
+    ),
+]
 Json = Annotated[bool, Parameter(help="Print one JSON object.")]
 JsonLines = Annotated[bool, Parameter(help="Print one JSON object a text.")]
 

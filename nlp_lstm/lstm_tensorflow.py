@@ -118,7 +118,8 @@ def _step(
     activate: Any,
 ) -> Any:
     dropped = h if recurrent_dropout_mask is None else h * recurrent_dropout_mask
-    gates, new_h, new_c = advance(projected, tf.matmul(dropped, U), h, c, zoneout, gains, activate)
+    product = U(dropped) if callable(U) else tf.matmul(dropped, U)
+    gates, new_h, new_c = advance(projected, product, h, c, zoneout, gains, activate)
     if mask is not None:
         new_c = tf.where(mask, new_c, c)
         new_h = tf.where(mask, new_h, h)
@@ -214,6 +215,7 @@ def hidden_sequence(
 
     Args:
         projected: :math:`x_t W` of all steps, `(time, batch, 4 * units)`.
+        U: as in `lstm_sequence`, or a `nlp_lstm.weight_matrix.WeightMatrix`.
         initial_hidden: and all others as in `lstm_sequence`.
 
     Returns:

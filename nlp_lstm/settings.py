@@ -1,9 +1,12 @@
 """Settings that refuse a value out of its range in the words of the command line."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from nlp_lstm.errors import UserError
+
+Precision = Literal["float32", "bfloat16", "int8"]
+"""The arithmetic in which an exported model takes its products with weights."""
 
 Range = tuple[str, Callable[[Any], bool], str]
 """Names of settings between spaces, what accepts their values, and the words for what is accepted."""

@@ -21,7 +21,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 GROUPS = {
     "translation": ("translation", "[shared", "[separate"),
-    "char_lm": ("char_lm", "[character", "[byte", "[normalized"),
+    "char_lm": ("char_lm", "[character", "[byte", "[normalized", "[int8"),
     "sentiment": ("sentiment",),
 }
 """Tests that one worker runs, since what they share takes long to build; and what they have in their names."""
@@ -186,6 +186,7 @@ CHAR_LMS: dict[str, tuple[str, dict]] = {
         " aeinrst\ufffdé",
         {"layers": 2, "zoneout_hidden": 0.2, "zoneout_cell": 0.4, "layer_normalization": True},
     ),
+    "int8": ("\n !',.ABaeinrst", {"layers": 2}),
 }
 
 
@@ -215,7 +216,7 @@ def exported_char_lm(tmp_path_factory) -> Callable[[str], ExportedCharLm]:
         else:
             favoured[0] = 3.0  # the unknown character would often be written, were it allowed
         model.head.bias.assign_add(favoured)
-        serving = CharLmServing(model, symbols)
+        serving = CharLmServing(model, symbols, "int8" if name == "int8" else "float32")
         state = {part: np.zeros((1, settings.units), np.float32) for part in serving.folded.state_names}
         warm_up = {
             "serving_default": {"prompt": ["an"]},

@@ -529,7 +529,7 @@ def assert_loader_agrees(program, version, signatures, requests, folder):
         assert_same_answers(answers, run_signatures(signatures, inputs), 1e-5)
 
 
-@pytest.mark.parametrize("exported", ["sentiment", "character", "byte"], indirect=True)
+@pytest.mark.parametrize("exported", ["sentiment", "character", "byte", "int8"], indirect=True)
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(loader, exported, difficult_texts, tmp_path):
     requests = batches(exported, difficult_texts)
     assert all(inputs.keys() == exported.serving.signatures.keys() for inputs in requests)

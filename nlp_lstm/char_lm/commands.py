@@ -289,7 +289,9 @@ def explain(
 
 
 @app.command
-def export(*, run: cli.FinishedRun, to: cli.ExportFolder, json: cli.Json = False) -> None:
+def export(
+    *, run: cli.FinishedRun, to: cli.ExportFolder, precision: cli.ExportPrecision = "float32", json: cli.Json = False
+) -> None:
     """Write a finished training run as the next version of a SavedModel."""
-    version = exporting.export_run(RunFolder(run), to)
+    version = exporting.export_run(RunFolder(run), to, precision)
     cli.print_version(version, json)

@@ -15,14 +15,21 @@ from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.datasets.known_sets import known_set
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.settings import Precision
+from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
 _EXAMPLE_PROMPTS = ["The ", ""]
 
 
-def export_run(run: RunFolder, target: Path) -> Path:
-    """Write a finished run as the next version of a SavedModel below `target`."""
+def export_run(run: RunFolder, target: Path, precision: Precision = "float32") -> Path:
+    """Write a finished run as the next version of a SavedModel below `target`, its products taken in a precision.
+
+    Raises:
+        UserError: if the run is not finished, or this machine cannot take such products.
+    """
+    refuse_precision(precision)
     model, symbols, settings = load_run(run)
-    serving = CharLmServing(model, symbols)
+    serving = CharLmServing(model, symbols, precision)
     rows = len(_EXAMPLE_PROMPTS)
     state = {name: np.zeros((rows, settings.units), np.float32) for name in serving.folded.state_names}
     prompt, text = {"prompt": _EXAMPLE_PROMPTS}, {"text": _EXAMPLE_PROMPTS}
@@ -43,10 +50,12 @@ def export_run(run: RunFolder, target: Path) -> Path:
         "encode": text,
         "gates": text,
     }
-    return saved_model.save(serving, target, warm_up, _model_card(run, settings, len(symbols), model.count_params()))
+    return saved_model.save(
+        serving, target, warm_up, _model_card(run, settings, len(symbols), model.count_params(), precision)
+    )
 
 
-def _model_card(run: RunFolder, settings: Settings, number_of_symbols: int, weights: int) -> str:
+def _model_card(run: RunFolder, settings: Settings, number_of_symbols: int, weights: int, precision: Precision) -> str:
     config, rows = run.config(), run.metrics()
     return rendered(
         "nlp_lstm.char_lm",
@@ -54,6 +63,7 @@ def _model_card(run: RunFolder, settings: Settings, number_of_symbols: int, weig
         settings=dataclasses.asdict(settings),
         number_of_symbols=number_of_symbols,
         weights=weights,
+        precision=IN_WORDS[precision],
         data=Path(config["data"]).name,
         known=known_set(config.get(DATA_FINGERPRINT)),
         evaluations=[{**found, "data": Path(found["data"]).name} for found in run.evaluations()],

@@ -14,6 +14,8 @@ from nlp_lstm.lstm import Gates
 from nlp_lstm.lstm_regularizers import Gains, normalize
 from nlp_lstm.lstm_tensorflow import advance, hidden_sequence, trace_sequence
 from nlp_lstm.models.language_model import LanguageModel
+from nlp_lstm.settings import Precision
+from nlp_lstm.weight_matrix import weight_matrix
 
 
 class FoldedLanguageModel(tf.Module):
@@ -31,10 +33,12 @@ class FoldedLanguageModel(tf.Module):
 
     Args:
         model: a built language model.
+        precision: of the products with weight matrices.
     """
 
-    def __init__(self, model: LanguageModel):
+    def __init__(self, model: LanguageModel, precision: Precision = "float32"):
         super().__init__(name="language_model")
+        self.precision = precision
         self.units = model.settings["units"]
         self.layers = len(model.lstms)
         zoneout = (model.settings["zoneout_hidden"], model.settings["zoneout_cell"])
@@ -47,10 +51,11 @@ class FoldedLanguageModel(tf.Module):
         if self.gains is not None:
             table = normalize(table, self.gains[0].kernel)
         self.table = tf.Variable(table + cells[0].bias, name="table")  # (V, 4U)
-        self.kernels = [tf.Variable(cell.kernel, name="kernel") for cell in cells[1:]]  # each (U, 4U)
+        # Each (U, 4U); what they are multiplied with are hidden states.
+        self.kernels = [weight_matrix(cell.kernel, precision, "kernel") for cell in cells[1:]]
         self.biases = [tf.Variable(cell.bias, name="bias") for cell in cells[1:]]  # each (4U,)
-        self.recurrent_kernels = [tf.Variable(cell.recurrent_kernel, name="recurrent_kernel") for cell in cells]
-        self.head_kernel = tf.Variable(model.head.kernel, name="head_kernel")  # (U, V)
+        self.recurrent_kernels = [weight_matrix(cell.recurrent_kernel, precision, "recurrent_kernel") for cell in cells]
+        self.head_kernel = weight_matrix(model.head.kernel, precision, "head_kernel")  # (U, V)
         self.head_bias = tf.Variable(model.head.bias, name="head_bias")  # (V,)
 
     @property
@@ -62,9 +67,15 @@ class FoldedLanguageModel(tf.Module):
         """Zeros: the state before a text."""
         return [tf.zeros([batch_size, self.units]) for _ in range(2 * self.layers)]
 
+    def readable(self, state: Sequence[Any]) -> list[Any]:
+        """A state that comes from outside as the products take it: 8 bits tell nothing beyond -1 and 1."""
+        if self.precision != "int8":
+            return list(state)
+        return [tf.clip_by_value(part, -1.0, 1.0) if place % 2 == 0 else part for place, part in enumerate(state)]
+
     def _projected(self, layer: int, features: Any) -> Any:
         """The input product of a layer above the first, bias and all: `(batch, 4 * units)`."""
-        product = tf.matmul(features, self.kernels[layer - 1])
+        product = self.kernels[layer - 1](features)
         if self.gains is not None:
             product = normalize(product, self.gains[layer].kernel)
         return product + self.biases[layer - 1]
@@ -88,10 +99,10 @@ class FoldedLanguageModel(tf.Module):
             h, c = state[2 * layer : 2 * layer + 2]
             if layer:
                 z = self._projected(layer, new_state[-2])
-            from_hidden = tf.matmul(h, self.recurrent_kernels[layer])
+            from_hidden = self.recurrent_kernels[layer](h)
             _, h, c = advance(z, from_hidden, h, c, self.zoneout, self._layer_gains(layer))
             new_state += [h, c]
-        return tf.nn.log_softmax(tf.matmul(new_state[-2], self.head_kernel) + self.head_bias), new_state
+        return tf.nn.log_softmax(self.head_kernel(new_state[-2]) + self.head_bias), new_state
 
     def sequence(self, ids: Any, mask: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
         """Read whole texts.
@@ -129,7 +140,7 @@ class FoldedLanguageModel(tf.Module):
 
     def log_probs(self, hidden: Any) -> Any:
         """Log-probabilities of the symbol after each hidden state `(batch, time, units)`: `(batch, time, symbols)`."""
-        flat = tf.matmul(tf.reshape(hidden, [-1, self.units]), self.head_kernel) + self.head_bias
+        flat = self.head_kernel(tf.reshape(hidden, [-1, self.units])) + self.head_bias
         shape = [tf.shape(hidden)[0], tf.shape(hidden)[1], self.head_kernel.shape[1]]
         return tf.reshape(tf.nn.log_softmax(flat), shape)
 

@@ -20,6 +20,7 @@ from nlp_lstm.decoding.beam_to_length import beam_search
 from nlp_lstm.decoding.sampling import Rules, Writing, begin_writing, sample_sequence, sampling, uniform_numbers
 from nlp_lstm.models.language_model import LanguageModel
 from nlp_lstm.serving import of_one_batch
+from nlp_lstm.settings import Precision
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.text.utf8 import mend, utf8_transitions
 
@@ -55,12 +56,14 @@ class CharLmServing(tf.Module):
     Args:
         model: a built language model.
         symbols: what its ids stand for.
+        precision: of the products with weight matrices; in bfloat16 a row's answer depends, in its last digits, on the
+            rows beside it.
     """
 
-    def __init__(self, model: LanguageModel, symbols: Symbols):
+    def __init__(self, model: LanguageModel, symbols: Symbols, precision: Precision = "float32"):
         super().__init__(name="char_lm")
         self.symbols = symbols
-        self.folded = FoldedLanguageModel(model)
+        self.folded = FoldedLanguageModel(model, precision)
         self.rules = writing_rules(symbols)
         self.beginning = int(symbols.encode(BEGINNING)[0])
         self.spelling = tf.constant(symbols.spelling, tf.string)
@@ -193,7 +196,7 @@ class CharLmServing(tf.Module):
             `char_log_probs` and `length` as in `score`, and the state by the same names.
         """
         text, *before = of_one_batch(text=text, **self._named(state))
-        log_probs, length, after = self._scored(text, before)
+        log_probs, length, after = self._scored(text, self.folded.readable(before))
         return {"char_log_probs": log_probs, "length": length, **self._named(after)}
 
     def _scored(self, text: Any, state: Sequence[Any]) -> tuple[Any, Any, list[Any]]:
@@ -225,7 +228,7 @@ class CharLmServing(tf.Module):
         )  # part of a character is a byte
         first = first[:, :1].to_tensor("", shape=[None, 1])[:, 0]
         ids = tf.where(tf.equal(tf.strings.length(char), 0), self.beginning, self.symbols.lookup(first))
-        log_probs, after = self.folded.step(ids, before)
+        log_probs, after = self.folded.step(ids, self.folded.readable(before))
         return {"log_probs": log_probs, **self._named(after)}
 
     @tf.function(input_signature=[_rows(tf.string, "text")], autograph=False)

@@ -52,19 +52,23 @@ class SentimentClassifier(keras.Model):
 
     def call(self, ids: Any, training: bool = False) -> Any:
         """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
-        states = ops.concatenate(self.encoder(ids, training=training), axis=-1)  # (B, T, 2U)
-        return self._logits(states, self._mask(ids), training)
+        forward, backward, is_token = self.encoder.readings(ids, training=training)
+        return self._logits([forward, backward], is_token, training)
 
     @staticmethod
     def _mask(ids: Any) -> Any:
         return ops.not_equal(ids, 0)[..., None]  # (B, T, 1)
 
-    def _logits(self, states: Any, mask: Any, training: bool = False) -> Any:
-        weights = ops.cast(mask, states.dtype)
-        length = ops.maximum(ops.sum(weights, axis=1), 1.0)  # (B, 1)
-        maximum = ops.max(self._without_padding(states, mask), axis=1)  # (B, 2U)
-        mean = ops.sum(states * weights, axis=1) / length
-        pooled = self.pooled_dropout(ops.concatenate([maximum, mean], axis=-1), training=training)
+    def _logits(self, directions: Sequence[Any], is_token: Any, training: bool = False) -> Any:
+        """From states `(batch, time, units)` of each direction, and which of them belong to a token."""
+        weights = ops.cast(is_token, directions[0].dtype)[:, None]  # (B, 1, T)
+        length = ops.maximum(ops.sum(weights, axis=-1), 1.0)  # (B, 1)
+        # A hidden state lies above -1, so what 2 were taken off cannot win; a text of padding alone pools to -1.
+        below = 2.0 * (ops.swapaxes(weights, 1, 2) - 1.0)  # (B, T, 1)
+        maxima = [ops.maximum(ops.max(states + below, axis=1), -1.0) for states in directions]
+        # A product with the mask sums without an array of what is summed.
+        means = [ops.matmul(weights, states)[:, 0] / length for states in directions]
+        pooled = self.pooled_dropout(ops.concatenate([*maxima, *means], axis=-1), training=training)  # (B, 4U)
         return ops.cast(self.head(pooled)[:, 0], "float32")
 
     @staticmethod
@@ -105,7 +109,7 @@ class SentimentClassifier(keras.Model):
         steps = ops.arange(ops.shape(ids)[1], dtype="int32")[None, :, None]
         is_highest = ops.cast(ops.equal(steps, ops.cast(highest, "int32")[:, None]), states.dtype)
         polarity = ops.sum(states * weights * (w_mean / length + w_max * is_highest), axis=-1)
-        return self._logits(states, mask), polarity, gates
+        return self._logits([direction.hidden for direction in gates], mask[..., 0]), polarity, gates
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -99,6 +99,39 @@ class BidirectionalEncoder(keras.layers.Layer):
         backward = self.backward_lstm(embedded, mask=mask, training=training)
         return forward, ops.flip(backward, axis=1)  # the layer gives them in the order of its walk
 
+    def readings(self, ids: Any, training: bool = False) -> tuple[Any, Any, Any]:
+        """The states of both directions for what does not ask for their order, such as a mean or a maximum.
+
+        >>> encoder = BidirectionalEncoder(vocabulary_size=1000, embedding_size=16, units=8)
+        >>> forward, backward, is_token = encoder.readings(np.array([[5, 7, 9, 0]]))
+        >>> is_token.numpy().tolist()
+        [[True, True, True, False]]
+
+        Outside training each direction gets a text's tokens in the order in which it reads them, padding last. So its
+        loop need not know of padding: it goes on over it, and what it then says means nothing.
+
+        Args:
+            ids: token ids `(batch, time)`, 0 being padding wherever it stands.
+            training: whether dropout applies.
+
+        Returns:
+            The states forwards and backwards, each `(batch, time, units)`, and which of them belong to a token, boolean
+            `(batch, time)`.
+        """
+        is_token = ops.not_equal(ids, 0)
+        if training:
+            return *self(ids, training=True), is_token
+        steps = ops.shape(ids)[1]
+        place = ops.arange(steps, dtype="int32")[None]
+        ahead, behind = (
+            ops.take_along_axis(ids, ops.argsort(ops.where(is_token, order, steps + place), axis=1), axis=1)
+            for order in (place, steps - 1 - place)
+        )
+        forward = self.forward_lstm(self._embed(ahead))
+        # A sequence turned round is what this layer walks from its end: put the other way, it begins with the text's.
+        backward = self.backward_lstm(self._embed(ops.flip(behind, axis=1)))
+        return forward, backward, ops.not_equal(ahead, 0)
+
     def _embed(self, ids: Any) -> Any:
         return ops.cast(self.embedding(ids), self.compute_dtype)
 

@@ -157,6 +157,16 @@ class TestVerbs:
         assert call("export", "--run", run, "--to", base) == Result(0, f"{base / '2'}\n", "")
         assert sorted(path.name for path in base.iterdir()) == ["1", "2", "model_card.md"]
 
+    def test_an_export_in_8_bits_says_nearly_the_same(self, run, model, judged, data, tmp_path):
+        base = tmp_path / "narrow"
+        assert call("export", "--run", run, "--to", base, "--precision", "int8").status == 0
+        assert "8 bits" in (base / "model_card.md").read_text(encoding="utf-8")
+        assert "8 bits" not in (model / "model_card.md").read_text(encoding="utf-8")
+        found = call("evaluate", "--model", base, "--data", data, "--json").object["nats_per_char"]
+        assert 0 < abs(found - judged.object["nats_per_char"]) < 0.02
+        wrong = call("export", "--run", run, "--to", base, "--precision", "int4")
+        assert wrong.status == 2 and "int4" in wrong.err
+
     @pytest.mark.usefixtures("loaded_once")
     def test_evaluate_an_export(self, model, judged, data):
         found = call("evaluate", "--model", model, "--data", data, "--json").object

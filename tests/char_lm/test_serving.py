@@ -624,3 +624,61 @@ def test_the_folded_model_is_the_keras_model(app):
             np.testing.assert_allclose(part[row : row + 1], expected, rtol=0, atol=1e-5)
     assert [part.shape for part in folded.initial_state(2)] == [(2, folded.units)] * len(first)
     assert not np.any(folded.initial_state(2))
+
+
+# Narrower arithmetic
+
+
+@pytest.fixture(scope="module")
+def in_8_bits(exported_char_lm):
+    """An export in 8 bits."""
+    return exported_char_lm("int8")
+
+
+def test_8_bits_say_nearly_what_float32_says(in_8_bits):
+    texts = strings(["rain rests, a bee", "Is", ""])
+    exact = CharLmServing(in_8_bits.model, in_8_bits.symbols).score(texts)["char_log_probs"].numpy()
+    found = in_8_bits.serving.score(texts)["char_log_probs"].numpy()
+    assert 0 < np.abs(found - exact).max() < 0.15 < np.ptp(exact) / 20
+
+
+def test_a_row_in_8_bits_does_not_depend_on_the_rows_beside_it(in_8_bits):
+    texts = [b"rain", b"", b"a bee rests in the rain", b"Is"]
+    together = in_8_bits.serving.score(tf.constant(texts))["char_log_probs"].numpy()
+    for row, text in enumerate(texts):
+        alone = in_8_bits.serving.score(tf.constant([text]))["char_log_probs"].numpy()[0]
+        np.testing.assert_allclose(together[row, : len(alone)], alone, atol=1e-5)  # the gates' last digits may differ
+
+
+def test_step_read_and_score_agree_in_8_bits(in_8_bits):
+    """They take the products of one step, and of all steps at once."""
+    text = "a bee rests"
+    scored = in_8_bits.serving.score(tf.constant([text]))["char_log_probs"].numpy()[0]
+    state = {
+        name: np.zeros((1, in_8_bits.serving.folded.units), np.float32) for name in in_8_bits.serving.folded.state_names
+    }
+    answer = in_8_bits.serving.step(tf.constant([""]), *state.values())
+    read = in_8_bits.serving.read(tf.constant([text]), *(answer[name] for name in in_8_bits.serving.folded.state_names))
+    np.testing.assert_allclose(read["char_log_probs"][0], scored, atol=1e-5)
+    for place, char in enumerate(text):
+        (symbol,) = in_8_bits.symbols.encode(char)
+        np.testing.assert_allclose(answer["log_probs"][0, symbol], scored[place], atol=1e-5)
+        state = {name: answer[name] for name in in_8_bits.serving.folded.state_names}
+        answer = in_8_bits.serving.step(tf.constant([char]), *state.values())
+
+
+def test_a_state_from_outside_that_8_bits_cannot_tell_is_brought_into_their_range(in_8_bits):
+    """A cast of it would wrap round, from 1.01 to -1."""
+    names, units = in_8_bits.serving.folded.state_names, in_8_bits.serving.folded.units
+    for signature in ("step", "read"):
+        far, near = (
+            answer(
+                in_8_bits,
+                signature,
+                **{"char" if signature == "step" else "text": ["a"]},
+                **{name: np.full((1, units), hidden if name.startswith("hidden") else 3.0) for name in names},
+            )
+            for hidden in (3.0, 1.0)
+        )
+        for name, value in near.items():
+            np.testing.assert_array_equal(far[name], value)

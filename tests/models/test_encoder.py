@@ -101,6 +101,22 @@ def test_padding_hands_the_state_on(encoder):
         np.testing.assert_array_equal(backward[0, place], np.zeros(UNITS))
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_readings_are_the_states_of_the_tokens_wherever_padding_stands(encoder, training):
+    ids = random_ids(5, 8)
+    ids[0, 5:] = 0  # on the right
+    ids[1, :3] = 0  # on the left
+    ids[2, [0, 2, 3, 7]] = 0  # inside
+    ids[3] = 0
+    *directions, is_token = map(ops.convert_to_numpy, encoder.readings(ids, training=training))
+    assert is_token.sum(axis=1).tolist() == [5, 5, 4, 0, 8]
+    for direction, step, expected in zip(directions, (1, -1), states(encoder, ids), strict=True):
+        for row in range(5):
+            found = direction[row][is_token[row]]
+            in_order = expected[row][ids[row] != 0]
+            np.testing.assert_allclose(found, in_order if training else in_order[::step], atol=1e-6)
+
+
 def test_gates_recompose(encoder):
     ids = random_ids(3, 6)
     ids[0, 4:] = 0
