@@ -30,11 +30,22 @@ class SentimentClassifier(keras.Model):
         encoder: the embedding and the two LSTMs.
         dropout: rate at which pooled features are dropped in training.
         seed: seed of that dropout and of the initial weights.
+        standardized: whether pooled features are standardised, by the mean and the scale that are set with
+            `standardize`: for training, since the maximum over a text of a pre-trained state is nearly the same for
+            every text. `folded_head` is the linear unit without it.
     """
 
-    def __init__(self, encoder: BidirectionalEncoder, dropout: float = 0.0, seed: int | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        encoder: BidirectionalEncoder,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        standardized: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.encoder = encoder
+        self.standardized = standardized
         self.pooled_dropout = keras.layers.Dropout(dropout, seed=seed)
         self.head = keras.layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(seed), name="head")
 
@@ -43,23 +54,53 @@ class SentimentClassifier(keras.Model):
         width = 4 * self.encoder.settings["units"]
         self.pooled_dropout.build((None, width))
         self.head.build((None, width))
+        if self.standardized:
+            self.feature_mean = self.add_weight(
+                shape=(width,), initializer="zeros", trainable=False, name="feature_mean"
+            )
+            self.feature_scale = self.add_weight(
+                shape=(width,), initializer="ones", trainable=False, name="feature_scale"
+            )
         self.built = True
+
+    def standardize(self, mean: Any, scale: Any) -> None:
+        """Set what is taken off each pooled feature `(4 * units,)`, and what it is then divided by."""
+        self.feature_mean.assign(mean)
+        self.feature_scale.assign(scale)
+
+    def folded_head(self) -> tuple[Any, Any]:
+        """The kernel `(4 * units,)` and the bias over pooled features as they are."""
+        kernel, bias = ops.convert_to_tensor(self.head.kernel)[:, 0], ops.convert_to_tensor(self.head.bias)[0]
+        if not self.standardized:
+            return kernel, bias
+        kernel = kernel / self.feature_scale
+        return kernel, bias - ops.sum(kernel * self.feature_mean)
 
     @property
     def bias(self) -> Any:
         """The logit of a text whose tokens have no share in it."""
-        return ops.convert_to_tensor(self.head.bias)[0]
+        return self.folded_head()[1]
 
     def call(self, ids: Any, training: bool = False) -> Any:
         """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
+        return self._logits(self.pooled(ids, training), training)
+
+    def pooled(self, ids: Any, training: bool = False) -> Any:
+        """The pooled features `(batch, 4 * units)` of token ids `(batch, time)`: maxima, then means."""
         forward, backward, is_token = self.encoder.readings(ids, training=training)
-        return self._logits([forward, backward], is_token, training)
+        return self._pool([forward, backward], is_token)
 
     @staticmethod
     def _mask(ids: Any) -> Any:
         return ops.not_equal(ids, 0)[..., None]  # (B, T, 1)
 
-    def _logits(self, directions: Sequence[Any], is_token: Any, training: bool = False) -> Any:
+    def _logits(self, pooled: Any, training: bool = False) -> Any:
+        if self.standardized:
+            pooled = (pooled - self.feature_mean) / self.feature_scale
+        return ops.cast(self.head(self.pooled_dropout(pooled, training=training))[:, 0], "float32")
+
+    @staticmethod
+    def _pool(directions: Sequence[Any], is_token: Any) -> Any:
         """From states `(batch, time, units)` of each direction, and which of them belong to a token."""
         weights = ops.cast(is_token, directions[0].dtype)[:, None]  # (B, 1, T)
         length = ops.maximum(ops.sum(weights, axis=-1), 1.0)  # (B, 1)
@@ -68,8 +109,7 @@ class SentimentClassifier(keras.Model):
         maxima = [ops.maximum(ops.max(states + below, axis=1), -1.0) for states in directions]
         # A product with the mask sums without an array of what is summed.
         means = [ops.matmul(weights, states)[:, 0] / length for states in directions]
-        pooled = self.pooled_dropout(ops.concatenate([*maxima, *means], axis=-1), training=training)  # (B, 4U)
-        return ops.cast(self.head(pooled)[:, 0], "float32")
+        return ops.cast(ops.concatenate([*maxima, *means], axis=-1), "float32")  # (B, 4U)
 
     @staticmethod
     def _without_padding(states: Any, mask: Any) -> Any:
@@ -102,20 +142,21 @@ class SentimentClassifier(keras.Model):
         gates = self.encoder.gates(ids)
         states = ops.concatenate([direction.hidden for direction in gates], axis=-1)
         mask = self._mask(ids)
-        w_max, w_mean = ops.split(ops.convert_to_tensor(self.head.kernel)[:, 0], 2)
+        w_max, w_mean = ops.split(self.folded_head()[0], 2)
         weights = ops.cast(mask, states.dtype)
         length = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
         highest = ops.argmax(self._without_padding(states, mask), axis=1)  # (B, 2U), the first token on a tie
         steps = ops.arange(ops.shape(ids)[1], dtype="int32")[None, :, None]
         is_highest = ops.cast(ops.equal(steps, ops.cast(highest, "int32")[:, None]), states.dtype)
         polarity = ops.sum(states * weights * (w_mean / length + w_max * is_highest), axis=-1)
-        return self._logits([direction.hidden for direction in gates], mask[..., 0]), polarity, gates
+        return self._logits(self._pool([direction.hidden for direction in gates], mask[..., 0])), polarity, gates
 
     def get_config(self) -> dict[str, Any]:
         return {
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "dropout": self.pooled_dropout.rate,
             "seed": self.pooled_dropout.seed,
+            "standardized": self.standardized,
         }
 
     @classmethod

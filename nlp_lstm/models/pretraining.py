@@ -42,7 +42,12 @@ class BidirectionalLanguageModel(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         width = encoder.settings["embedding_size"]
         self.projections = [
-            keras.layers.Dense(width, kernel_initializer=keras.initializers.GlorotUniform(seed), name=name, dtype=encoder.settings["lstm_dtype"])
+            keras.layers.Dense(
+                width,
+                kernel_initializer=keras.initializers.GlorotUniform(seed),
+                name=name,
+                dtype=encoder.settings["lstm_dtype"],
+            )
             for name in ("forward_projection", "backward_projection")
         ]
         self.token_bias = self.add_weight(

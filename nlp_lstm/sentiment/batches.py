@@ -42,7 +42,7 @@ def crop(ids: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def bucketed_batches(
-    ids: Sequence[np.ndarray], labels: Sequence[int | None], tokens_per_batch: int, longest: int, seed: Sequence[int]
+    ids: Sequence[np.ndarray], labels: Sequence[float | None], tokens_per_batch: int, longest: int, seed: Sequence[int]
 ) -> tf.data.Dataset:
     """One epoch of shuffled batches of texts of like length: `(ids (batch, time), labels (batch,))`.
 

@@ -15,7 +15,7 @@ _TOKENS_PER_BATCH = 200_000
 
 
 def fit_ngrams(
-    ngrams: NgramClassifier, ids: Sequence[np.ndarray], labels: Sequence[int], regularization: float
+    ngrams: NgramClassifier, ids: Sequence[np.ndarray], labels: Sequence[float], regularization: float
 ) -> None:
     r"""Set an n-gram model's weights (Wang and Manning 2012, section 2.3, with logistic loss).
 
@@ -61,7 +61,7 @@ def _present_ngrams(ngrams: NgramClassifier, ids: Sequence[np.ndarray]) -> scipy
     return scipy.sparse.csr_matrix((np.ones(len(columns)), columns, starts), shape=shape)
 
 
-def blend(classifier: BlendedClassifier, ids: Sequence[np.ndarray], labels: Sequence[int]) -> dict[str, float]:
+def blend(classifier: BlendedClassifier, ids: Sequence[np.ndarray], labels: Sequence[float]) -> dict[str, float]:
     """Set the mixture of both models by logistic regression over their two logits on validation data.
 
     >>> from nlp_lstm.models.classifier import SentimentClassifier

@@ -11,6 +11,9 @@ from nlp_lstm.settings import Range, check_ranges
 TASK = "sentiment"
 
 
+HEAD = "head"
+"Names the line of `metrics.jsonl` that tells how good a linear unit over the encoder is before any fine-tuning."
+
 BLEND = "blend"
 "Names the line of `metrics.jsonl` that tells the validation accuracy of the LSTM, of the n-grams and of both."
 
@@ -75,6 +78,14 @@ class Settings:
     "Tokens, padding counted in, in a batch of training."
     longest_training_text: int = 400
     "A longer text is cut, each epoch, to a random stretch of so many tokens."
+    lstm_rate_share: float = 0.4
+    "The LSTMs' share of that rate; the linear unit has all of it."
+    embedding_rate_share: float = 0.1
+    "The embedding's share of that rate."
+    averaging: float = 0.999
+    "Decay of an exponential average of the weights, which is what is judged and kept; 0 for none."
+    teacher_order: int = 3
+    "Longest run of tokens of the n-gram model that labels texts without labels, to be learnt from; 0 for no such."
     clip_norm: float = 1.0
     "Largest norm of the gradient."
     final_rate_share: float = 0.05
@@ -98,21 +109,20 @@ class Settings:
 _RANGES: list[Range] = [
     ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
     ("vocabulary_size", lambda value: 4 <= value <= LARGEST_VOCABULARY, f"4 to {LARGEST_VOCABULARY}"),
-    ("pretraining_epochs", lambda value: value >= 0, "at least 0"),
+    ("pretraining_epochs teacher_order", lambda value: value >= 0, "at least 0"),
     ("ngram_buckets", lambda value: 0 <= value <= LARGEST_BUCKETS, f"0 (no n-gram model) to {LARGEST_BUCKETS}"),
     (
-        "least_count embedding_size units ngram_order samples epochs patience "
-        "tokens_per_batch longest_training_text",
+        "least_count embedding_size units ngram_order samples epochs patience tokens_per_batch longest_training_text",
         lambda value: value >= 1,
         "at least 1",
     ),
     (
-        "validation_fraction word_dropout dropout recurrent_dropout pooled_dropout",
+        "averaging validation_fraction word_dropout dropout recurrent_dropout pooled_dropout",
         lambda value: 0 <= value < 1,
         "at least 0 and less than 1",
     ),
     (
-        "pretraining_passes pretraining_learning_rate learning_rate clip_norm "
+        "pretraining_passes pretraining_learning_rate learning_rate lstm_rate_share embedding_rate_share clip_norm "
         "ngram_regularization",
         lambda value: 0 < value < math.inf,
         "a finite number above 0",

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -15,14 +16,19 @@ from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
+from nlp_lstm.models.ngrams import NgramClassifier
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.build import build_classifier
+from nlp_lstm.sentiment.head_fitting import fit_head
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.sentiment.settings import BLEND, TASK, Settings
 from nlp_lstm.text.vocabulary import Vocabulary
 from nlp_lstm.training import Stage, adam, mean_of_outputs, train_stage
+
+TEACHER_BUCKETS = 2**21
+TOKENS_AT_ONCE = 100_000
 
 
 def train(source: str, run: RunFolder, settings: Settings) -> None:
@@ -41,8 +47,8 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
-    pretraining_texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
-    vocabulary = _run_vocabulary(run, pretraining_texts, settings)
+    texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
+    vocabulary = _run_vocabulary(run, texts, settings)
     classifier = build_classifier(settings, len(vocabulary))
     print(
         f"{len(splits['train'])} texts to train on, {len(splits['validation'])} for validation, "
@@ -50,10 +56,22 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         file=sys.stderr,
     )
     lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
-    if settings.pretraining_epochs:
-        _pretrain(lstm.encoder, batches.token_ids(pretraining_texts, vocabulary), run, settings)
+    trained = SentimentClassifier(lstm.encoder, settings.pooled_dropout, settings.seed, standardized=True)
+    trained.build((None, None))
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
-    _train_with_labels(lstm, training, validation, run, settings)
+    unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
+    if settings.start_from:
+        _start_from(RunFolder(Path(settings.start_from)), lstm.encoder, settings)
+    elif settings.pretraining_epochs:
+        _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings)
+    fit_head(trained, training, validation, run, settings)
+    if settings.teacher_order and unlabelled:
+        labels = _taught(training, unlabelled, len(vocabulary), settings)
+        training = _EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
+    _train_with_labels(trained, training, validation, run, settings)
+    kernel, bias = trained.folded_head()
+    lstm.head.kernel.assign(kernel[:, None])
+    lstm.head.bias.assign(bias[None])
     # What is shipped stores its large tables in half precision. Rounded here, run and export hold the same numbers.
     _round_to_half(lstm.encoder.embedding.embeddings)
     if isinstance(classifier, BlendedClassifier):
@@ -64,7 +82,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
 
 class _EncodedTexts(NamedTuple):
     ids: list[np.ndarray]
-    labels: list[int]
+    labels: list[float]
 
 
 def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> _EncodedTexts:
@@ -72,6 +90,26 @@ def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> _EncodedText
     return _EncodedTexts(
         batches.token_ids([text for text, _ in labelled], vocabulary), [label for _, label in labelled]
     )
+
+
+def _start_from(other: RunFolder, encoder: BidirectionalEncoder, settings: Settings) -> None:
+    """Give the encoder the weights that another run's pre-training left."""
+    model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
+    model.build((None, None))
+    model.load_weights(other.best_weights("pretraining"))
+
+
+def _taught(
+    training: _EncodedTexts, unlabelled: list[np.ndarray], vocabulary_size: int, settings: Settings
+) -> list[float]:
+    """What an n-gram model, fitted on the labelled texts, thinks of those without labels: P(positive) of each."""
+    teacher = NgramClassifier(vocabulary_size, settings.teacher_order, TEACHER_BUCKETS)
+    teacher.build((None, None))
+    fit_ngrams(teacher, training.ids, training.labels, settings.ngram_regularization)
+    labels = np.zeros(len(unlabelled))
+    for places, batch in batches.sorted_batches(unlabelled, TOKENS_AT_ONCE):
+        labels[places] = keras.ops.convert_to_numpy(keras.ops.sigmoid(teacher(batch)))
+    return labels.tolist()
 
 
 def _round_to_half(table: Any) -> None:
@@ -179,6 +217,8 @@ def _train_with_labels(
             steps * settings.epochs,
             final_share=settings.final_rate_share,
             clip_norm=settings.clip_norm,
+            averaging=settings.averaging,
+            rate_shares={"embedding": settings.embedding_rate_share, "lstm": settings.lstm_rate_share},
         ),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
