@@ -25,48 +25,72 @@ def random_ids(batch, time, seed=0):
 
 
 def next_draw(model):
-    """The ids that the model will draw next, from a twin of its seed generator, without moving its own."""
+    """What the model will draw next, from a twin of its seed generator: tokens, and how often each is expected."""
     twin = keras.random.SeedGenerator(0)
     twin.state.assign(model.seed_generator.state)
-    uniform = np.asarray(keras.random.uniform((model.samples,), seed=twin), np.float64)
-    # Log-uniform: the chance of an id below k is log(k + 1) / log(V + 1).
-    edges = np.log(np.arange(1, VOCABULARY + 1)) / np.log(VOCABULARY + 1)
-    return np.searchsorted(edges, uniform, side="right") - 1
+    frequent = model.samples // 2
+    number = model.samples - frequent
+    uniform = (np.arange(number) + np.asarray(keras.random.uniform((number,), seed=twin), np.float64)) / number
+    # Log-uniform: the chance of an id below k is log((k + 1) / (F + 1)) / log((V + 1) / (F + 1)).
+    edges = np.log((np.arange(frequent, VOCABULARY + 1) + 1) / (frequent + 1)) / np.log(
+        (VOCABULARY + 1) / (frequent + 1)
+    )
+    drawn = frequent + np.searchsorted(edges, uniform, side="right") - 1
+    expected = number * np.diff(edges)
+    return [(token, 1.0) for token in range(frequent)] + [(token, expected[token - frequent]) for token in drawn]
 
 
-def cross_entropy(hidden, target, drawn, projection, embedding, bias):
+def cross_entropy(hidden, target, chosen, projection, embedding, bias):
     """One guess, in float64 and with nothing taken out of the exponentials but what must be."""
     guess = hidden @ projection[0] + projection[1]
-    expected = len(drawn) * np.diff(np.log(np.arange(1, VOCABULARY + 2))) / np.log(VOCABULARY + 1)
 
     def score(token):
-        return guess @ embedding[token] + bias[token] - np.log(expected[token])
+        return guess @ embedding[token] + bias[token]
 
-    wrong = [score(token) for token in drawn if token != target]
+    wrong = [score(token) - np.log(expected) for token, expected in chosen if token != target]
     return np.logaddexp.reduce([score(target), *wrong]) - score(target)
 
 
-def test_the_loss_equals_numpy():
-    model = build()
-    ids = random_ids(3, 8)
+def numpy_losses(model, ids, chosen):
+    """The sum of each text's guesses, and how many there are."""
     projections = [[np.asarray(w, np.float64) for w in layer.weights] for layer in model.projections]
     embedding = np.asarray(model.encoder.embedding.embeddings, np.float64)
     bias = np.asarray(model.token_bias, np.float64)
     forward, backward = (np.asarray(direction, np.float64) for direction in model.encoder(ids))
+    sums, count = np.zeros(len(ids)), 0
+    for row, text in enumerate(ids):
+        length = np.count_nonzero(text)
+        for t in range(length - 1):
+            sums[row] += cross_entropy(forward[row, t], text[t + 1], chosen, projections[0], embedding, bias) / 2
+            sums[row] += cross_entropy(backward[row, t + 1], text[t], chosen, projections[1], embedding, bias) / 2
+            count += 1
+    return sums, count
+
+
+def padded_ids():
+    ids = random_ids(4, 8)
+    ids[1, 5:] = 0
+    ids[2, 1:] = 0  # a single token is nothing to guess from
+    return ids
+
+
+def test_the_loss_equals_numpy():
+    model = build()
+    ids = padded_ids()
     for _ in range(2):  # two draws
-        drawn = next_draw(model)
-        assert set(drawn) & set(ids.ravel()), "no right token is among the drawn"
-        expected = []
-        for row, text in enumerate(ids):
-            of_next = [
-                cross_entropy(forward[row, t], text[t + 1], drawn, projections[0], embedding, bias) for t in range(7)
-            ]
-            of_previous = [
-                cross_entropy(backward[row, t], text[t - 1], drawn, projections[1], embedding, bias)
-                for t in range(1, 8)
-            ]
-            expected.append((np.mean(of_next) + np.mean(of_previous)) / 2)
-        np.testing.assert_allclose(model(ids), expected, rtol=1e-4)
+        chosen = next_draw(model)
+        assert {token for token, _ in chosen[SAMPLES // 2 :]} & set(ids.ravel()), "no right token is among the drawn"
+        sums, count = numpy_losses(model, ids, chosen)
+        found = np.asarray(model(ids))
+        np.testing.assert_allclose(found, sums * len(ids) / count, rtol=1e-4)
+        np.testing.assert_allclose(found.mean(), sums.sum() / count, rtol=1e-4)  # each guess counts the same
+
+
+def test_with_room_for_all_tokens_it_is_the_softmax():
+    model = build(samples=VOCABULARY)
+    ids = padded_ids()
+    sums, count = numpy_losses(model, ids, [(token, 1.0) for token in range(VOCABULARY)])
+    np.testing.assert_allclose(model(ids), sums * len(ids) / count, rtol=1e-4)
 
 
 def test_the_draw_is_new_each_time_and_follows_the_seed():
@@ -77,27 +101,16 @@ def test_the_draw_is_new_each_time_and_follows_the_seed():
     np.testing.assert_array_equal(first, again(ids))
 
 
-def test_with_many_samples_it_is_the_whole_softmax():
-    """Jean et al.: the correction makes the sum over the draw an estimate of the sum over all tokens."""
-    model = build(samples=20_000)
-    ids = random_ids(2, 8)
-    embedding, bias = np.asarray(model.encoder.embedding.embeddings, np.float64), np.asarray(model.token_bias)
-    losses = []
-    directions = [np.asarray(direction, np.float64) for direction in model.encoder(ids)]
-    for states, targets, layer in (
-        (directions[0][:, :-1], ids[:, 1:], model.projections[0]),
-        (directions[1][:, 1:], ids[:, :-1], model.projections[1]),
-    ):
-        scores = np.asarray(layer(states.astype(np.float32)), np.float64) @ embedding.T + bias
-        right = np.take_along_axis(scores, targets[..., None], axis=-1)[..., 0]
-        # The right token stands beside the draw, with its score over how often it is expected there.
-        chance = np.diff(np.log(np.arange(1, VOCABULARY + 2))) / np.log(VOCABULARY + 1)
-        others = np.exp(scores).sum(axis=-1) - np.exp(right)
-        losses.append(
-            np.log(others + np.exp(right) / (20_000 * chance[targets])) - right + np.log(20_000 * chance[targets])
-        )
-    expected = (losses[0].mean(axis=1) + losses[1].mean(axis=1)) / 2
-    np.testing.assert_allclose(model(ids), expected, rtol=0.02)
+def test_the_sum_over_the_chosen_is_that_over_all_tokens_on_the_average():
+    model = build()
+    counts = np.zeros(VOCABULARY)
+    draws = 4000
+    for _ in range(draws):
+        chosen, counts_for = (ops.convert_to_numpy(part) for part in model._choose())
+        assert len(chosen) == SAMPLES
+        np.add.at(counts, chosen, np.exp(counts_for))
+    # A token that is expected 0.4 times in a draw, and each time stands for 2.5.
+    np.testing.assert_allclose(counts / draws, 1.0, atol=0.1)
 
 
 @pytest.mark.parametrize("place", [0, 3, 7])
@@ -111,7 +124,9 @@ def test_a_guess_never_sees_what_it_guesses(monkeypatch, place):
     def guesses(ids):
         found = []
         monkeypatch.setattr(
-            model, "_loss", lambda guess, target, drawn: found.append((np.asarray(guess), np.asarray(target))) or 0.0
+            model,
+            "_nats",
+            lambda guess, target, *_: found.append((np.asarray(guess), np.asarray(target))) or np.zeros(target.shape),
         )
         model(ids)
         return found
