@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup demo test test-jax check format lock clean
+.PHONY: help setup demo test test-all test-jax check format lock clean
 
 help:
 	@echo "make setup   build .venv from the locked requirements"
 	@echo "make demo    train, evaluate, explain, export and serve on what is in the repository"
-	@echo "make test    lint, type check and all tests"
+	@echo "make test    lint, type check and test"
+	@echo "make test-all  the same, and what takes long and few changes can break: what CI runs"
 	@echo "make test-jax  the layer and the models on JAX, in a venv of its own without TensorFlow"
 	@echo "make format  let ruff put the code in order"
 	@echo "make lock    resolve pyproject.toml anew into requirements.lock"
@@ -29,6 +30,9 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 
 test: check
+	$(BIN)/python -m pytest -n 2 -m "not thorough"
+
+test-all: check
 	$(BIN)/python -m pytest -n 2
 
 # The layer and the models in an environment that has no TensorFlow at all; other tests use it as their oracle.

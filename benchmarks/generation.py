@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
-from measuring import machine, time_in_turns
+from measuring import machine, rates_in_turns
 
 UNITS, LAYERS, SYMBOLS = 512, 2, 65
 BATCHES = (1, 32)
@@ -242,12 +242,6 @@ def reading(number_of_bytes, threads):
     readers = [reader() for _ in range(threads)]
     pool = ThreadPoolExecutor(threads)
     return lambda: list(pool.map(lambda read: read(), readers)), times
-
-
-def rates_in_turns(calls, rounds):
-    """Units a second of each call, where a call is `(function, units of work in it)`."""
-    seconds = time_in_turns({name: call for name, (call, _) in calls.items()}, rounds, warm_up=1)
-    return {name: work / seconds[name] for name, (_, work) in calls.items()}
 
 
 def main():

@@ -169,10 +169,10 @@ def forward_call(implementation, dtype, sizes):
     return lambda: forward(x)
 
 
-def training_step(layer):
+def training_step(layer, signature=None):
     import tensorflow as tf
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False, input_signature=signature)
     def train(x, upstream):
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -341,7 +341,9 @@ def mixed_lengths(implementation, dtype):
     else:
         import tensorflow as tf
 
-        train = training_step(tensorflow_layer(implementation, MIXED_SHAPE, dtype))
+        # As `fit` traces it for a dataset of such batches.
+        signature = [tf.TensorSpec([None, None, size]) for size in (features, units)]
+        train = training_step(tensorflow_layer(implementation, MIXED_SHAPE, dtype), signature)
 
         def step(x, upstream):
             train(tf.constant(x), tf.constant(upstream))
@@ -390,7 +392,7 @@ def draw_growth(rows, path):
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+        axis.legend(fontsize="small", loc="upper left")
     axes[0].set_ylabel("milliseconds")
     figure.suptitle("nlp_lstm.LSTM: how a pass grows")
     figure.savefig(path, dpi=120)

@@ -55,3 +55,9 @@ def time_in_turns(calls: dict[str, Callable[[], object]], rounds: int, warm_up: 
         for name in names[first:] + names[:first]:
             times[name].append(seconds_of(calls[name]))
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def rates_in_turns(calls: dict[str, tuple[Callable[[], object], int]], rounds: int) -> dict[str, float]:
+    """Units of work a second of each call, which stands beside the units that it does."""
+    seconds = time_in_turns({name: call for name, (call, _) in calls.items()}, rounds, warm_up=1)
+    return {name: work / seconds[name] for name, (_, work) in calls.items()}

@@ -12,12 +12,12 @@ import dataclasses
 import json
 import os
 import re
-import statistics
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from measuring import machine, rates_in_turns
 
 SHIPPED = Path(__file__).resolve().parent.parent / "saved_models" / "translation"
 BEAM, ROWS = 5, 64
@@ -33,7 +33,7 @@ fields
                                        at once
   single_sentences_per_second          the same, one sentence at once
   loop_sentences_per_second            a Python loop over `predict_on_batch` of the same Keras model, one sentence at
-                                       once, as tutorials do it
+                                       once, as tutorials do it; this, and what goes by it, of float32 models alone
   batched_loop_sentences_per_second    the same loop over 24 sentences at once
   times_loop                           sentences_per_second / loop_sentences_per_second
   single_times_loop                    single_sentences_per_second / loop_sentences_per_second
@@ -65,7 +65,10 @@ def sentences_of(path):
 
 
 def keras_model(folder, saved):
-    """The translator that a SavedModel holds, and its length and coverage penalty, by its model card."""
+    """The translator that a SavedModel holds, and its length and coverage penalty, by its model card.
+
+    None for an ensemble, separate subwords, additive attention and narrow arithmetic, with which the loop cannot go on.
+    """
     from nlp_lstm.translation.build import Vocabularies, build_model
     from nlp_lstm.translation.settings import Settings
 
@@ -74,17 +77,62 @@ def keras_model(folder, saved):
     given = dict(re.findall(r"^- `(\w+)`: (.*)$", card, flags=re.MULTILINE))
     kinds = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
     settings = Settings(
-        **{name: given[name] == "True" if kind is bool else kind(given[name]) for name, kind in kinds.items()}
+        **{
+            name: given[name] == "True" if kind is bool else kind(given[name])
+            for name, kind in kinds.items()
+            if name in given  # a model may be older than a setting
+        }
     )
     if len(saved.resources) > 2 or settings.separate_subwords:
-        raise SystemExit("the loop here knows nothing of ensembles and separate subwords: name another with --model")
-    variables = list(saved.resources[0])
+        return None
+    held = saved.resources[0]
+    is_laid_out = not isinstance(held, Sequence)  # as exports are since weights are laid out for use
+    if is_laid_out and (settings.attention != "dot" or not is_float32(held)):
+        return None
     # There may be fewer subwords than were asked for; the embedding tells.
-    settings = dataclasses.replace(settings, subwords=variables[1].shape[0])
+    embedding = held.others["embedding"] if is_laid_out else held[1]
+    settings = dataclasses.replace(settings, subwords=embedding.shape[0])
+    if is_laid_out:
+        settings = dataclasses.replace(settings, attention_size=settings.decoder_units)  # keys hold the query's weights
     model = build_model(settings, Vocabularies(*2 * [range(settings.subwords)]))
-    for weight, variable in zip(model.weights, variables, strict=True):
-        weight.assign(variable)
+    if is_laid_out:
+        take_from_layout(model, held)
+    else:
+        for weight, variable in zip(model.weights, list(held), strict=True):
+            weight.assign(variable)
     return model, *penalties
+
+
+def is_float32(held):
+    values = getattr(held.matrices["decoder"], "values", None)
+    return values is not None and values.dtype.name == "float32"
+
+
+def take_from_layout(model, held):
+    """Give a Keras model the weights that `nlp_lstm.translation.folded_translator` laid out, in another order."""
+    matrix = lambda name: held.matrices[name].values.numpy()  # noqa: E731
+    bias = lambda name: held.matrices[name].bias.numpy()  # noqa: E731
+    model.embedding.embeddings.assign(held.others["embedding"])
+    model.output_bias.assign(held.others["output_bias"])
+    for layer, directions in enumerate(model.encoder, start=1):
+        kernels, biases = np.split(matrix(f"encoder_{layer}"), 2, axis=1), np.split(bias(f"encoder_{layer}"), 2)
+        for name, direction, kernel, of_gates in zip(("forward", "backward"), directions, kernels, biases, strict=True):
+            direction.cell.kernel.assign(kernel)
+            direction.cell.bias.assign(of_gates)
+            direction.cell.recurrent_kernel.assign(matrix(f"{name}_{layer}"))
+    for name, layer in (("hidden_bridge", model.hidden_bridge), ("cell_bridge", model.cell_bridge)):
+        layer.kernel.assign(matrix(name))
+        layer.bias.assign(bias(name))
+    decoder, units = model.decoder, model.settings["decoder_units"]
+    kernel, recurrent_kernel = np.split(matrix("decoder"), [-units])
+    decoder.cell.kernel.assign(kernel)
+    decoder.cell.recurrent_kernel.assign(recurrent_kernel)
+    decoder.cell.bias.assign(held.others["gate_bias"])
+    keys, of_context = np.split(matrix("memory"), [units], axis=1)
+    model.keys.kernel.assign(keys)
+    decoder.query.kernel.assign(units**0.5 * np.eye(units))
+    decoder.combine.kernel.assign(np.concatenate([matrix("combine"), of_context]))
+    decoder.combine.bias.assign(bias("combine"))
 
 
 class Loop:
@@ -157,19 +205,6 @@ class Loop:
         return np.array([max(found)[0] for found in done])
 
 
-def time_in_turns(calls, rounds):
-    """What each call does a second: the median over the rounds, all of them once in each."""
-    rates = {name: [] for name in calls}
-    for call, _ in calls.values():
-        call()
-    for _ in range(rounds):
-        for name, (call, count) in calls.items():
-            started = time.perf_counter()
-            call()
-            rates[name].append(count / (time.perf_counter() - started))
-    return {name: statistics.median(found) for name, found in rates.items()}
-
-
 def main():
     arguments = parse_arguments()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -177,6 +212,7 @@ def main():
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
+    here = machine()
     from nlp_lstm import saved_model
 
     folder = saved_model.resolve(arguments.model)
@@ -184,7 +220,10 @@ def main():
     n_best, encode = saved.signatures["n_best"], saved.signatures["encode"]
     sentences = sorted(sentences_of(arguments.source_file), key=len)
     looped = sentences[:: max(1, len(sentences) // LOOPED)][:LOOPED]
-    loop = Loop(*keras_model(folder, saved))
+    found = keras_model(folder, saved)
+    if found is None:
+        print("the loops are left out: they take a single model in float32 with shared subwords", file=sys.stderr)
+    loop = found and Loop(*found)
 
     def in_graph(texts, rows):
         batches = [tf.constant(texts[start : start + rows]) for start in range(0, len(texts), rows)]
@@ -208,21 +247,30 @@ def main():
     calls = {
         "sentences_per_second": in_graph(sentences, ROWS),
         "single_sentences_per_second": in_graph(looped, 1),
-        "loop_sentences_per_second": looping(1),
-        "batched_loop_sentences_per_second": looping(LOOPED),
         "subword_sentences_per_second": encoding(),
     }
-    difference = np.abs(in_graph(looped, ROWS)[0]() - looping(LOOPED)[0]()).max()
+    differences = {}
+    if loop:
+        calls["loop_sentences_per_second"] = looping(1)
+        calls["batched_loop_sentences_per_second"] = looping(LOOPED)
+        difference = np.abs(in_graph(looped, ROWS)[0]() - looping(LOOPED)[0]()).max()
+        differences = {"largest_score_difference": float(difference)}
     print(f"timing {', '.join(calls)}", file=sys.stderr)
-    rates = time_in_turns(calls, arguments.rounds)
+    rates = rates_in_turns(calls, arguments.rounds)
     encoded = rates.pop("subword_sentences_per_second")
+    times_loop = {}
+    if loop:
+        times_loop = {
+            f"{name}times_loop": round(rates[f"{name}sentences_per_second"] / rates["loop_sentences_per_second"], 1)
+            for name in ("", "single_")
+        }
     result = {
-        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op, "cores": os.cpu_count()},
+        "machine": here,
+        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op},
         "sentences": len(sentences),
         **{name: round(rate, 2) for name, rate in rates.items()},
-        "times_loop": round(rates["sentences_per_second"] / rates["loop_sentences_per_second"], 1),
-        "single_times_loop": round(rates["single_sentences_per_second"] / rates["loop_sentences_per_second"], 1),
-        "largest_score_difference": float(difference),
+        **times_loop,
+        **differences,
         "subword_sentences_per_minute": round(60 * encoded),
     }
     if arguments.json:

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from nlp_lstm import notices
 from nlp_lstm.datasets.encodings import STANDARD_INPUT, decode, plain_line_ends
 from nlp_lstm.errors import UserError
 from nlp_lstm.settings import Precision
-from nlp_lstm.text.visible import for_terminal
+from nlp_lstm.visible import for_terminal
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
 """In a clone of the repository; where the package was installed alone there is no such folder."""
@@ -183,8 +184,7 @@ def tell(message: str) -> None:
 
     >>> tell("the model does not know 'é'")
     """
-    with suppress(OSError):  # nobody reads it, or the disk is full: no reason for another exit status
-        print(f"{_PROGRAM.get()}: {for_terminal(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    notices.tell(f"{_PROGRAM.get()}: {message}")
 
 
 def shipped_unless_named(model: Path | None, run: Any, app_name: str) -> Path:

@@ -26,7 +26,7 @@ MODULES = {
     "char_lm_writing": ["char_lm.writing"],
     "datasets.records": ["datasets.review_records"],
     "datasets.table": ["datasets.review_table"],
-    "drawing": ["pictures.drawing", "text.visible"],
+    "drawing": ["pictures.drawing", "visible"],
     "dynamic_evaluation": ["char_lm.dynamic_evaluation"],
     "export": ["saved_model"],
     "folded_language_model": ["char_lm.folded_language_model"],

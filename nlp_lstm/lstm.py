@@ -308,9 +308,15 @@ class LSTMCell(keras.layers.Layer):
         return gates._replace(hidden=zoneout(hidden, gates.hidden, kept[0]), cell=zoneout(cell, gates.cell, kept[1]))
 
     def cast_weights(self, recurrent_kernel_mask: Any = None, dtype: Any = None) -> tuple[Any, Any, Any]:
-        """Kernel, recurrent kernel and bias (or None) in a dtype, by default the one that the cell computes in."""
+        """Kernel, recurrent kernel and bias (or None) in a dtype, by default the one that the cell computes in.
+
+        On TensorFlow a model that is only run may have a `nlp_lstm.weight_matrix.WeightMatrix` as its recurrent kernel,
+        which is given as it is.
+        """
         dtype = dtype or self.compute_dtype
-        U = ops.cast(self.recurrent_kernel, dtype)
+        U = self.recurrent_kernel
+        if not callable(U):
+            U = ops.cast(U, dtype)
         if recurrent_kernel_mask is not None:
             U = U * ops.cast(recurrent_kernel_mask, dtype)
         return ops.cast(self.kernel, dtype), U, None if self.bias is None else ops.cast(self.bias, dtype)

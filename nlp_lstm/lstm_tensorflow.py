@@ -22,13 +22,14 @@ at every step forgets, and XLA's half-precision products are slower than its flo
 Everything here is time major: `(time, batch, ...)`, written `(T, B, ...)` in comments.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
 from nlp_lstm.lstm_regularizers import EPSILON, normalize
 from nlp_lstm.lstm_regularizers import zoneout as mix_states
-from nlp_lstm.traced_calls import call_compiled, call_traced
+from nlp_lstm.traced_calls import call_compiled, call_traced, leaves, put_back
 
 
 class Trace(NamedTuple):
@@ -50,7 +51,7 @@ def _activate(z: Any) -> Any:
     return tf.concat(gates, axis=-1), gates
 
 
-def _activate_all_at_once(z: Any) -> Any:
+def activate_all_at_once(z: Any) -> Any:
     """The same as one run over all gates, by σ(z) = (tanh(z / 2) + 1) / 2.
 
     XLA makes a single vector loop of it. Its logistic needs an exponential and a division where its tanh is a short
@@ -61,7 +62,7 @@ def _activate_all_at_once(z: Any) -> Any:
     return gates, tf.split(gates, 4, axis=-1)
 
 
-def _project(x: Any, W: Any) -> Any:
+def project(x: Any, W: Any) -> Any:
     """The input product of all steps without the bias, `(T, B, 4U)`, in the dtype of the input."""
     # A product of two matrices: a batched one would have a batched gradient, D * 4U numbers for every step.
     projected = tf.matmul(tf.reshape(x, [-1, W.shape[0]]), tf.cast(W, x.dtype))
@@ -153,10 +154,10 @@ def _forward(by_row: Any, weights: Any, all_at_once: bool = False) -> Any:
     """
     (x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout), steps = by_row
     W, U, b, gains = weights
-    projected = _add_bias(x if W is None else _project(x, W), b, U.dtype)
+    projected = _add_bias(x if W is None else project(x, W), b, U.dtype)
     room, units = tf.shape(projected)[0], U.shape[0]
     steps = room if steps is None else steps
-    activate = _activate_all_at_once if all_at_once else _activate
+    activate = activate_all_at_once if all_at_once else _activate
 
     def states_after(initial: Any) -> Any:
         states = tf.TensorArray(initial.dtype, size=room + 1, element_shape=[projected.shape[1], units])
@@ -270,6 +271,23 @@ def _through_standardizing(d_standardized: Any, standardized: Any, scale: Any) -
     return scale * (d_standardized - mean - standardized * along)
 
 
+def through_gates(gates: Any, previous_c: Any, tanh_c: Any, d_h: Any, d_c: Any) -> Any:
+    r"""The gradient of a step's :math:`z` `(B, 4U)` from that of its hidden state and of its cell state `(B, U)`.
+
+    Args:
+        gates: after their activations, `(B, 4U)`.
+        previous_c: :math:`c_{t-1}`, and
+        tanh_c: what the output gate was multiplied with, each `(B, U)`.
+        d_h: the gradient of the hidden state, and
+        d_c: that of the cell state, what reaches it by way of the hidden state counted in; each `(B, U)`.
+    """
+    i, _, c_tilde, _ = tf.split(gates, 4, axis=-1)
+    d_gates = tf.concat([d_c * c_tilde, d_c * previous_c, d_c * i, d_h * tanh_c], axis=-1)
+    # σ' = σ (1 - σ) for three gates and tanh' = (1 + tanh)(1 - tanh) for the candidate, in one expression.
+    is_candidate = _per_gate(0.0, 0.0, 1.0, 0.0, i.shape[-1], gates.dtype)
+    return d_gates * (gates + is_candidate) * (1.0 - gates)
+
+
 def _backward(by_row: Any, weights: Any) -> Any:
     r"""Carry :math:`\partial h` and :math:`\partial c` back through time and keep every step's :math:`\partial z`.
 
@@ -281,8 +299,6 @@ def _backward(by_row: Any, weights: Any) -> Any:
     U, gains = weights
     room = tf.shape(gates)[0]
     steps = room if steps is None else steps
-    # σ' = σ (1 - σ) for three gates and tanh' = (1 + tanh)(1 - tanh) for the candidate, in one expression.
-    is_candidate = _per_gate(0.0, 0.0, 1.0, 0.0, U.shape[0], gates.dtype)
     U_transposed = tf.transpose(U)  # laid out once rather than at each step
 
     def body(t: Any, d_h: Any, d_c: Any, all_d_z: Any, all_d_shown: Any) -> Any:
@@ -299,8 +315,7 @@ def _backward(by_row: Any, weights: Any) -> Any:
             d_new_c = d_c + d_shown
         else:
             d_new_c = d_c + _through_standardizing(d_shown * gains.cell, normalized.cell[t], normalized.cell_scale[t])
-        d_gates = tf.concat([d_new_c * c_tilde, d_new_c * cells[t], d_new_c * i, d_h * tanh_c], axis=-1)
-        d_z = d_gates * (gates[t] + is_candidate) * (1.0 - gates[t])
+        d_z = through_gates(gates[t], cells[t], tanh_c, d_h, d_new_c)
         d_previous_c = d_new_c * f
         if zoneout is not None:
             d_previous_c = d_previous_c + all_d_c * kept_c
@@ -358,7 +373,7 @@ def trace_sequence(
     Without a `W`, `x` is the input product, normalised where there are `gains`.
     """
     if W is not None and gains is not None:
-        x, W = normalize(tf.cast(_project(x, W), U.dtype), gains.kernel), None
+        x, W = normalize(tf.cast(project(x, W), U.dtype), gains.kernel), None
     by_row = ByRow(x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout)
     return _forward((by_row, None), Weights(W, U, b, gains))[0]
 
@@ -412,7 +427,7 @@ def lstm_sequence(
         dtype of `U`. Differentiable in `x`, both initial states, `W`, `U`, `b` and `gains`, as often as you like.
     """
     if gains is not None:
-        x = _add_bias(normalize(tf.cast(_project(x, W), U.dtype), gains.kernel), b, U.dtype)
+        x = _add_bias(normalize(tf.cast(project(x, W), U.dtype), gains.kernel), b, U.dtype)
         W, b, gains = None, None, gains._replace(kernel=None)
     by_row = ByRow(x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout)
     weights = Weights(W, U, b, gains)
@@ -426,7 +441,7 @@ def lstm_sequence(
 def _plain_sequence(by_row: Any, weights: Any) -> Any:
     """The recurrence in operations that TensorFlow differentiates by itself: what all others must equal."""
     x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout = by_row
-    projected = x if weights.W is None else _project(x, weights.W)
+    projected = x if weights.W is None else project(x, weights.W)
     return hidden_sequence(
         *(projected, initial_hidden, initial_cell, weights.U, weights.b),
         *(mask, recurrent_dropout_mask, zoneout, weights.gains),
@@ -437,42 +452,35 @@ def _trained_sequence(by_row: Any, weights: Any, jit_compile: JitCompile) -> Any
     """The recurrence with the hand-written gradient."""
     constants = by_row[3:]
     given = (by_row[:3], weights)
-    tensors = [leaf for leaf in tf.nest.flatten(given) if leaf is not None]
-
-    def filled(tensors: Any) -> Any:
-        left = iter(tensors)
-        rows, weights = tf.nest.map_structure(lambda leaf: None if leaf is None else next(left), given)
-        return ByRow(*rows, *constants), weights
 
     @tf.custom_gradient
     def recurrence(*tensors: Any) -> Any:
-        by_row, weights = filled(tensors)
+        rows, weights = put_back(given, tensors)
+        by_row = ByRow(*rows, *constants)
         steps, room = None, None
         length_is_known = by_row.x.shape[0] is not None
         compiled = length_is_known if jit_compile == "auto" else bool(jit_compile)
         if compiled and not length_is_known:
             steps = tf.shape(by_row.x)[0]
-            room = _room_for(steps)
-        walked, walked_weights = _with_room(by_row, room), weights
+            room = room_for(steps)
+        walked, walked_weights = with_room(by_row, room), weights
         if weights.W is not None and by_row.x.dtype != weights.U.dtype:
             # Else inside, since XLA then writes the gates over the product, which it may not do to what comes to it.
-            walked, walked_weights = walked._replace(x=_project(walked.x, weights.W)), weights._replace(W=None)
+            walked, walked_weights = walked._replace(x=project(walked.x, weights.W)), weights._replace(W=None)
         trace, h, c = _loop(_forward, (walked, steps), walked_weights, compiled)
 
         def gradient(*d_results: Any) -> Any:
             found = _gradient(by_row, weights, trace, steps, room, d_results, compiled)
-            return [d for d in found if d is not None]
+            return leaves(found)
 
         return (trace.hidden[1:] if steps is None else trace.hidden[1 : steps + 1], h, c), gradient
 
-    return recurrence(*tensors)
+    return recurrence(*leaves(given))
 
 
 def _loop(function: Any, by_row: Any, weights: Any, compiled: bool) -> Any:
-    if not compiled:
-        return function(by_row, weights)
-    settings = (True,) if function is _forward else ()
-    return call_compiled(function, by_row, weights, *settings)
+    settings = (True,) if compiled and function is _forward else ()
+    return call_compiled(function, by_row, weights, *settings, jit_compile=compiled)
 
 
 # Few, since XLA compiles the loops for each, and near one another, since room costs zeros and a longer input product;
@@ -480,13 +488,13 @@ def _loop(function: Any, by_row: Any, weights: Any, compiled: bool) -> Any:
 _ROOMS = [*range(1, 8), *(quarters << power for power in range(1, 28) for quarters in (4, 5, 6, 7))]
 
 
-def _room_for(steps: Any) -> Any:
-    """The least of `_ROOMS` that holds so many steps."""
-    rooms = tf.constant(_ROOMS, tf.int32)
-    return tf.reduce_min(tf.where(rooms >= steps, rooms, rooms[-1]))
+def room_for(steps: Any, rooms: Sequence[int] = _ROOMS) -> Any:
+    """The least of some lengths that holds so many steps."""
+    lengths = tf.constant(rooms, tf.int32)
+    return tf.reduce_min(tf.where(lengths >= steps, lengths, lengths[-1]))
 
 
-def _with_room(sequences: Any, room: Any) -> Any:
+def with_room(sequences: Any, room: Any) -> Any:
     """Zeros behind what has a time, up to `room` steps; None for no more than there are."""
 
     def longer(sequence: Any) -> Any:
@@ -501,7 +509,7 @@ def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, room: Any, d_re
     """The gradient by `x`, both initial states, and each of the weights, None where there is none."""
     x, _, _, mask, recurrent_dropout_mask, zoneout = by_row
     W, U, b, gains = weights
-    (d_sequence, d_last_hidden, d_last_cell), mask, zoneout = _with_room((d_results, mask, zoneout), room)
+    (d_sequence, d_last_hidden, d_last_cell), mask, zoneout = with_room((d_results, mask, zoneout), room)
     previous_hidden = trace.hidden[:-1]  # (T, B, U)
     if recurrent_dropout_mask is not None:
         previous_hidden = previous_hidden * recurrent_dropout_mask

@@ -44,7 +44,9 @@ def call_traced(function: Callable[..., Any], by_row: Any, weights: Any, *settin
     return traced(*tensors)
 
 
-def call_compiled(function: Callable[..., Any], by_row: Any, weights: Any, *settings: Hashable) -> Any:
+def call_compiled(
+    function: Callable[..., Any], by_row: Any, weights: Any, *settings: Hashable, jit_compile: bool = True
+) -> Any:
     """Call a function compiled by XLA; its gradient, and each after it, is that of the function uncompiled.
 
     >>> def cube(x, _):
@@ -61,34 +63,50 @@ def call_compiled(function: Callable[..., Any], by_row: Any, weights: Any, *sett
 
     Args:
         function: and all others as of `call_traced`.
+        jit_compile: without it XLA has no part in it, and what a loop keeps for its gradient still stays inside, where
+            nothing that counts forward comes upon it.
     """
-    if tf.executing_eagerly():  # else a tape, or what counts forward, would see what is compiled
-        return call_traced(_call_compiled, by_row, weights, function, *settings)
-    return _call_compiled(by_row, weights, function, *settings)
+    if tf.executing_eagerly():  # else a tape, or what counts forward, would see what is inside
+        return call_traced(_call_compiled, by_row, weights, function, jit_compile, *settings)
+    return _call_compiled(by_row, weights, function, jit_compile, *settings)
 
 
-def _call_compiled(by_row: Any, weights: Any, function: Any, *settings: Hashable) -> Any:
-    traced, tensors, fill = _prepared(function, by_row, weights, settings, True)
+def _call_compiled(by_row: Any, weights: Any, function: Any, jit_compile: bool, *settings: Hashable) -> Any:
+    traced, tensors, fill = _prepared(function, by_row, weights, settings, jit_compile)
 
     @tf.custom_gradient
     def compiled(*tensors: Any) -> Any:
         def gradient(*d_outputs: Any) -> Any:
             smooth = [tensor for tensor in tensors if tensor.dtype.is_floating]
-            outputs = _leaves(function(*fill(tensors), *settings))
+            outputs = leaves(function(*fill(tensors), *settings))
             # Not by a tape, which records nothing while TensorFlow differentiates forward, and then gives zeros.
             zero = tf.UnconnectedGradients.ZERO
             found = iter(tf.gradients(outputs, smooth, list(d_outputs), unconnected_gradients=zero))
             return [next(found) if tensor.dtype.is_floating else None for tensor in tensors]
 
-        return _leaves(traced(*tensors)), gradient
+        return leaves(traced(*tensors)), gradient
 
     # Identities, since a further derivative can reach what is in this graph, and not where it captured it from.
-    found = iter(compiled(*map(tf.identity, tensors)))
-    return tf.nest.map_structure(lambda leaf: None if leaf is None else next(found), traced.structured_outputs)
+    return put_back(traced.structured_outputs, compiled(*map(tf.identity, tensors)))
 
 
-def _leaves(nested: Any) -> list[Any]:
+def leaves(nested: Any) -> list[Any]:
+    """What is not None in nested arguments, in a row, as `tf.custom_gradient` takes it.
+
+    >>> leaves((1, None, [2, 3]))
+    [1, 2, 3]
+    """
     return [leaf for leaf in tf.nest.flatten(nested) if leaf is not None]
+
+
+def put_back(nested: Any, replacements: Iterable[Any]) -> Any:
+    """Nested arguments with others in place of their `leaves`.
+
+    >>> put_back((1, None, [2, 3]), "abc")
+    ('a', None, ['b', 'c'])
+    """
+    left = iter(replacements)
+    return tf.nest.map_structure(lambda leaf: None if leaf is None else next(left), nested)
 
 
 def _prepared(function: Any, by_row: Any, weights: Any, settings: tuple[Hashable, ...], jit_compile: bool) -> Any:
@@ -97,10 +115,10 @@ def _prepared(function: Any, by_row: Any, weights: Any, settings: tuple[Hashable
     specs = tf.nest.map_structure(_spec, (by_row, weights))
     if tf.executing_eagerly():
         specs = tf.nest.map_structure(_of_any_length, specs[0]), specs[1]
-    layout = _Layout(tf.nest.map_structure(lambda leaf: leaf is not None, (by_row, weights)))
+    layout = _Layout(tf.nest.map_structure(lambda leaf: None if leaf is None else True, (by_row, weights)))
     # Asked for, not called: calls that trace are counted, and warned of.
-    traced = _function(function, layout, settings, jit_compile).get_concrete_function(*_leaves(specs))
-    return traced, _leaves((by_row, weights)), layout.fill
+    traced = _function(function, layout, settings, jit_compile).get_concrete_function(*leaves(specs))
+    return traced, leaves((by_row, weights)), layout.fill
 
 
 def _to_tensor(leaf: Any) -> Any:
@@ -131,8 +149,7 @@ class _Layout:
         return hash(self.key)
 
     def fill(self, tensors: Iterable[Any]) -> Any:
-        left = iter(tensors)
-        return tf.nest.map_structure(lambda present: next(left) if present else None, self.nested)
+        return put_back(self.nested, tensors)
 
 
 _outside_graphs: dict[Any, Any] = {}

@@ -188,6 +188,19 @@ def adam(
     )
 
 
+def averaging_within(decay: float, steps: int) -> float:
+    """The decay of an average of weights that spans no more than a fifth of a stage, however short it is.
+
+    >>> averaging_within(0.999, steps=100_000), averaging_within(0.999, steps=50), averaging_within(0.999, steps=3)
+    (0.999, 0.9, 0.0)
+
+    Args:
+        decay: what is asked for; an average of decay `d` spans about `1 / (1 - d)` steps.
+        steps: of the whole stage.
+    """
+    return min(decay, max(0.0, 1.0 - 5.0 / steps))
+
+
 def rate_by_plateau(
     learning_rate: float, monitor: str, higher_is_better: bool = False
 ) -> Callable[[list[dict[str, Any]]], float]:

@@ -33,6 +33,7 @@ class WeightMatrix(tf.Module):
     Args:
         values: float `(rows, columns)`.
         name: of the variable.
+        bias: float `(columns,)`, added to the product; None for none.
 
     Attributes:
         shape: `(rows, columns)`.
@@ -41,13 +42,20 @@ class WeightMatrix(tf.Module):
 
     dtype = tf.float32
 
-    def __init__(self, values: Any, name: str):
+    def __init__(self, values: Any, name: str, bias: Any = None):
         super().__init__(name=name)
         self.shape = tuple(values.shape)
-        self._keep(values, name)
+        self._keep(values, name, bias)
 
-    def _keep(self, values: Any, name: str) -> None:
+    def _keep(self, values: Any, name: str, bias: Any) -> None:
         self.values = tf.Variable(values, name=name)
+        self.bias = None if bias is None else tf.Variable(bias, name=f"{name}_bias")
+
+    def assign(self, values: Any, bias: Any = None) -> None:
+        """Take other numbers of the same shapes; in float32 alone."""
+        self.values.assign(values)
+        if self.bias is not None:
+            self.bias.assign(bias)
 
     @property
     def bytes_read(self) -> int:
@@ -56,7 +64,10 @@ class WeightMatrix(tf.Module):
 
     def __call__(self, x: Any) -> Any:
         """The product, float32 `(batch, columns)`, of `x`, float32 `(batch, rows)`."""
-        return tf.matmul(x, self.values)
+        return self._biased(tf.matmul(x, self.values))
+
+    def _biased(self, product: Any) -> Any:
+        return product if self.bias is None else product + self.bias
 
 
 class Bfloat16Matrix(WeightMatrix):
@@ -67,15 +78,15 @@ class Bfloat16Matrix(WeightMatrix):
     array([[ 0.5, -0.5,  0. ]], dtype=float32)
     """
 
-    def _keep(self, values: Any, name: str) -> None:
-        self.values = tf.Variable(tf.cast(values, tf.bfloat16), name=name)
+    def _keep(self, values: Any, name: str, bias: Any) -> None:
+        super()._keep(tf.cast(values, tf.bfloat16), name, bias)
 
     @property
     def bytes_read(self) -> int:
         return 2 * self.shape[0] * self.shape[1]
 
     def __call__(self, x: Any) -> Any:
-        return tf.cast(tf.matmul(tf.cast(x, tf.bfloat16), self.values), tf.float32)
+        return self._biased(tf.cast(tf.matmul(tf.cast(x, tf.bfloat16), self.values), tf.float32))
 
 
 class Int8Matrix(WeightMatrix):
@@ -88,13 +99,15 @@ class Int8Matrix(WeightMatrix):
     Its product is an operation of oneDNN's, which x86 builds of TensorFlow have: `has_int8_products`.
     """
 
-    def _keep(self, values: Any, name: str) -> None:
+    def _keep(self, values: Any, name: str, bias: Any) -> None:
         values = np.asarray(values, np.float32)
-        scale = np.maximum(np.abs(values).max(axis=0), np.finfo(np.float32).tiny) / 127.0
+        scale = np.maximum(np.abs(values).max(axis=0), 1e-30) / 127.0  # a bias can be counted in it, too
         quantized = np.round(values / scale).astype(np.int8)
         per_unit = scale / 127.5
-        offset = scale * quantized.sum(axis=0, dtype=np.int64).astype(np.float32)
-        no_bias = np.zeros(self.shape[1], np.float32)
+        # Within the operation it costs nothing.
+        added = -127.5 * quantized.sum(axis=0, dtype=np.int64).astype(np.float32)
+        if bias is not None:
+            added += np.asarray(bias, np.float32) / per_unit
 
         # A function, so that a SavedModel holds its constants once. They are no variables, since oneDNN keeps a matrix
         # packed as its product wants it only where it is part of the graph, and packs it anew at each call otherwise.
@@ -103,7 +116,7 @@ class Int8Matrix(WeightMatrix):
             total = tf.raw_ops.QuantizedMatMulWithBiasAndDequantize(
                 a=tf.bitcast(tf.cast(x * 127.5 + 128.0, tf.uint8), tf.quint8),
                 b=tf.constant(quantized, tf.qint8),
-                bias=no_bias,
+                bias=added,
                 # Ranges that make each integer stand for itself.
                 min_a=0.0,
                 max_a=255.0,
@@ -114,9 +127,10 @@ class Int8Matrix(WeightMatrix):
                 Toutput=tf.float32,
                 input_quant_mode="MIN_FIRST",
             )
-            return total * per_unit - offset
+            return total * per_unit
 
-        self._product = product
+        # A SavedModel would hold a function that is a module's attribute, and its constants, once more.
+        self._product = lambda x: product(x)
 
     @property
     def bytes_read(self) -> int:
@@ -141,7 +155,7 @@ IN_WORDS: dict[Precision, str] = {
 _KINDS: dict[str, type[WeightMatrix]] = {"float32": WeightMatrix, "bfloat16": Bfloat16Matrix, "int8": Int8Matrix}
 
 
-def weight_matrix(values: Any, precision: Precision, name: str = "kernel") -> WeightMatrix:
+def weight_matrix(values: Any, precision: Precision, name: str = "kernel", bias: Any = None) -> WeightMatrix:
     """A matrix whose products are taken in a precision.
 
     >>> weight_matrix(tf.eye(2, 3), "bfloat16").bytes_read
@@ -151,8 +165,9 @@ def weight_matrix(values: Any, precision: Precision, name: str = "kernel") -> We
         values: float `(rows, columns)`.
         precision: of the product; "int8" for what lies between -1 and 1 alone.
         name: of its variable.
+        bias: float `(columns,)`, added to the product.
     """
-    return _KINDS[precision](values, name)
+    return _KINDS[precision](values, name, bias)
 
 
 def has_int8_products() -> bool:

@@ -1,5 +1,7 @@
 """What several test modules share: small exported models of each app, and texts that are hard to serve."""
 
+import contextlib
+import ctypes
 import dataclasses
 import functools
 import gc
@@ -18,6 +20,11 @@ gc.set_threshold(100_000)
 # XLA compiles a loop anew for each shape, and in tests each runs a few steps. Without LLVM's optimization the same
 # operations are done in the same order; processes that tests start have it from the environment.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# Memory of one graph is kept for the next: to give it back and ask for it anew costs more.
+with contextlib.suppress(OSError, AttributeError):  # not every C library can be told so
+    for parameter, size in ((-1, 2**30), (-2, 2**26), (-3, 2**28)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD
+        ctypes.CDLL(None).mallopt(parameter, size)
 
 GROUPS = {
     "translation": ("translation", "[shared", "[separate"),
@@ -54,6 +61,31 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return GroupScheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graphs_are_run_as_they_are_written():
+    """TensorFlow would rewrite each before its first run, which takes longer than the run.
+
+    It does so in processes that tests start, but for training that is held against this one's; and wherever a test asks
+    for `rewritten_graphs`.
+    """
+    import keras
+
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture
+def rewritten_graphs():
+    """What a test calls runs as it does for users, and in other processes: to the same rounding."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -285,6 +317,14 @@ TRANSLATORS: dict[str, dict] = {
         "seed": 1,
         "end": 3.0,
     },
+    "translation_int8": {
+        "models": 1,
+        "settings": {},
+        "penalties": (1.0, 0.1),
+        "seed": 0,
+        "end": 4.0,
+        "precision": "int8",
+    },
 }
 
 
@@ -347,7 +387,9 @@ def exported_translation(tmp_path_factory) -> Callable[[str], ExportedTranslatio
         runs = [
             finished_run(folder / f"run{number}", model, settings, vocabularies) for number, model in enumerate(models)
         ]
-        export_runs(runs, folder / "translation", *translator["penalties"])
+        export_runs(
+            runs, folder / "translation", *translator["penalties"], precision=translator.get("precision", "float32")
+        )
         return ExportedTranslation(
             models, vocabularies, settings, translator["penalties"], runs, folder / "translation"
         )

@@ -339,6 +339,7 @@ def test_recurrence_over_products_equals_whole_sequence(form, zoneout, normalize
         assert_all_near(lstm_tensorflow.lstm_sequence(x, *p.state, *p.weights, **options), results, 1e-12)
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
 def test_eager_graph_and_jit_agree_with_and_without_known_dimensions(masked, training):
@@ -366,6 +367,7 @@ def test_eager_graph_and_jit_agree_with_and_without_known_dimensions(masked, tra
     assert_near(modes[-1](x[:3, :2], mask[:3, :2])[0], expected.shown, 1e-5)
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 @pytest.mark.parametrize("normalized", [False, True])
 def test_drawn_additions_are_the_same_in_eager_and_in_a_graph_of_unknown_dimensions(normalized):
     """The seed is put back before each."""

@@ -29,11 +29,11 @@ def card(tmp_path):
         run.start(config | ({"data_sha256": fingerprints[known]} if known else {}))
         run.write_metrics([{"stage": "training", "epoch": 1, **FIGURES}])
         if app == "char_lm":
-            return char_lm._model_card(run, CharLmSettings(**settings), 66, 1000)
+            return char_lm._model_card(run, CharLmSettings(**settings), 66, 1000, "float32")
         if app == "sentiment":
-            return sentiment._model_card(run, SentimentSettings(**settings), 1000)
+            return sentiment._model_card(run, SentimentSettings(**settings), 1000, "float32")
         model = SimpleNamespace(count_params=lambda: 1000)
-        serving = SimpleNamespace(models=[model], subwords=range(4000), alpha=1.0, beta=0.0)
+        serving = SimpleNamespace(models=[model], subwords=range(4000), alpha=1.0, beta=0.0, precision="float32")
         return translation._model_card([run], TranslationSettings(**settings), serving)
 
     return written

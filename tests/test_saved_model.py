@@ -417,7 +417,7 @@ def test_the_walk_finds_foreign_operations_in_nested_functions(exported_sentimen
 def test_the_walk_finds_variables_that_only_python_would_fill(exported_sentiment, tmp_path):
     """As Keras layers have them when they are saved as they are."""
     holder = tf.Module()
-    holder.resources = exported_sentiment.serving.resources
+    holder.resources = [exported_sentiment.serving.classifier, exported_sentiment.serving.table]
     signature = exported_sentiment.serving.serving_default.get_concrete_function()
     tf.saved_model.save(holder, str(tmp_path), signatures={"serving_default": signature})
     assert any("never restored" in complaint for complaint in unservable(read_saved_model(tmp_path)))
@@ -475,16 +475,12 @@ def assert_fresh_process_agrees(apps, difficult_texts, folder):
             assert_same_answers(answers, run_signatures(app.serving.signatures, inputs), 1e-6)
 
 
-def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sentiment(
-    exported_sentiment, difficult_texts, tmp_path
+@pytest.mark.usefixtures("rewritten_graphs")
+@pytest.mark.thorough
+def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sentiment_and_char_lm(
+    exported_sentiment, exported_char_lm, difficult_texts, tmp_path
 ):
-    assert_fresh_process_agrees([exported_sentiment], difficult_texts, tmp_path)
-
-
-def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_char_lm(
-    exported_char_lm, difficult_texts, tmp_path
-):
-    apps = [exported_char_lm("character"), exported_char_lm("byte")]
+    apps = [exported_sentiment, exported_char_lm("character"), exported_char_lm("byte")]
     assert_fresh_process_agrees(apps, difficult_texts, tmp_path)
 
 
@@ -529,7 +525,10 @@ def assert_loader_agrees(program, version, signatures, requests, folder):
         assert_same_answers(answers, run_signatures(signatures, inputs), 1e-5)
 
 
-@pytest.mark.parametrize("exported", ["sentiment", "character", "byte", "int8"], indirect=True)
+@pytest.mark.usefixtures("rewritten_graphs")
+@pytest.mark.parametrize(
+    "exported", ["sentiment", pytest.param("character", marks=pytest.mark.thorough), "byte", "int8"], indirect=True
+)
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(loader, exported, difficult_texts, tmp_path):
     requests = batches(exported, difficult_texts)
     assert all(inputs.keys() == exported.serving.signatures.keys() for inputs in requests)
@@ -574,6 +573,7 @@ def some_inputs(version, signatures, texts):
 
 
 @pytest.mark.parametrize("version", [version for app in LARGEST for version in shipped(app)])
+@pytest.mark.thorough
 def test_what_ships_is_small_and_servable(version):
     assert unservable(read_saved_model(version)) == []
     assert sum(path.stat().st_size for path in version.rglob("*") if path.is_file()) <= LARGEST[version.parent.name]
@@ -590,7 +590,9 @@ def test_what_ships_is_small_and_servable(version):
             assert value.dtype == object or np.all(np.isfinite(value)), (name, key)
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
 @pytest.mark.parametrize("version", [version for app in LARGEST for version in shipped(app)])
+@pytest.mark.thorough
 def test_the_loader_of_tensorflow_serving_runs_what_ships(loader, version, tmp_path):
     signatures = loaded(version).signatures
     inputs = some_inputs(version, signatures, [b"", b"The king is dead.", "😀e\u0301".encode(), b"\xff\x00"])

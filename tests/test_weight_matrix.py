@@ -91,3 +91,22 @@ def test_a_machine_without_the_products_is_told_before_an_export(monkeypatch):
     refuse_precision("bfloat16")
     with pytest.raises(UserError, match="--precision int8 needs.* export with --precision"):
         refuse_precision("int8")
+
+
+@pytest.mark.parametrize("precision, error", [("float32", 1e-6), ("bfloat16", 5e-3), ("int8", 1.2e-2)])
+def test_a_bias_is_added_as_it_is(precision, error):
+    """Whatever the scale of its column, be it of zeros."""
+    values = (RNG.normal(size=(300, 60)) * np.geomspace(1e-3, 10.0, 60)).astype(np.float32)
+    values[:, :2] = 0.0
+    bias, x = RNG.normal(0.0, 3.0, 60).astype(np.float32), states(20, 300)
+    plain, found = (weight_matrix.weight_matrix(values, precision, bias=added)(x).numpy() for added in (None, bias))
+    np.testing.assert_allclose(found - plain, np.broadcast_to(bias, found.shape), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found[:, :2], np.broadcast_to(bias[:2], (20, 2)), rtol=1e-6)
+    assert np.abs(found - (x @ values + bias)).max() < 300 * error
+
+
+def test_other_numbers_can_be_assigned():
+    matrix = weight_matrix.weight_matrix(np.eye(3, dtype=np.float32), "float32", bias=np.zeros(3, np.float32))
+    values, bias, x = RNG.normal(size=(3, 3)), RNG.normal(size=3), states(4, 3)
+    matrix.assign(values, bias)
+    np.testing.assert_allclose(matrix(x), x @ values + bias, rtol=1e-5, atol=1e-6)

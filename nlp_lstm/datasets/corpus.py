@@ -11,9 +11,9 @@ from pathlib import Path
 
 from nlp_lstm.datasets import stdlib_sources, text_files, tfds_text
 from nlp_lstm.datasets.compressed import reason
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.tfds_source import NAME
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 SPLITS = ("train", "validation", "test")
 

@@ -7,8 +7,8 @@ is counted on standard error. What is no text at all, such as an image, is refus
 import codecs
 import re
 
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 # The longer ones first: UTF-32's mark begins with UTF-16's.
 _MARKS = (

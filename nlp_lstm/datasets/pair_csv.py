@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.pair_columns import FilePairs, PairFormat, choose_columns, is_header, languages_of
 from nlp_lstm.datasets.pair_records import Pairs, one_line
 from nlp_lstm.datasets.table_rows import delimited_rows, first_row, short
 from nlp_lstm.datasets.text_files import read_file
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 SUFFIXES = (".csv",)
 

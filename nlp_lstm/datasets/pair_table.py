@@ -6,12 +6,12 @@ There are no quotation rules: a quotation mark is a character like any other.
 from collections.abc import Sequence
 from pathlib import Path
 
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.pair_columns import FilePairs, PairFormat, choose_columns, is_header, languages_of
 from nlp_lstm.datasets.pair_records import Pairs, lines
 from nlp_lstm.datasets.table_rows import column_name, short
 from nlp_lstm.datasets.text_files import read_file
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 SUFFIXES = (".txt", ".tsv", ".tab")
 """The names of pair tables, also before a packed suffix."""

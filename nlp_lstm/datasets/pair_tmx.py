@@ -14,10 +14,10 @@ from defusedxml.ElementTree import DefusedXMLParser, iterparse
 
 from nlp_lstm.datasets.compressed import READ_ERRORS, open_decompressed, reason
 from nlp_lstm.datasets.languages import is_language, language_code
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.pair_columns import FilePairs, PairFormat
 from nlp_lstm.datasets.pair_records import Pairs, direction, one_line
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 SUFFIXES = (".tmx",)
 

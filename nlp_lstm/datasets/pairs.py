@@ -14,7 +14,6 @@ from typing import Any
 from nlp_lstm.datasets import pair_csv, pair_jsonl, pair_table, pair_tmx, parallel_files, tfds_pairs
 from nlp_lstm.datasets.compressed import reason
 from nlp_lstm.datasets.languages import file_language
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.pair_columns import FilePairs, PairFormat
 from nlp_lstm.datasets.pair_records import Pairs, SourcePairs, direction
 from nlp_lstm.datasets.parallel_files import read_pairs
@@ -23,6 +22,7 @@ from nlp_lstm.datasets.splits import held_out_groups
 from nlp_lstm.datasets.text_files import decode
 from nlp_lstm.datasets.tfds_source import NAME
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 __all__ = ["SPLITS", "Pairs", "load_judged", "load_pairs", "load_source", "read_pairs"]
 

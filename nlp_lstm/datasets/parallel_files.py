@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from nlp_lstm.datasets.compressed import reason
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.pair_records import Pairs, SourcePairs, direction, lines
 from nlp_lstm.datasets.text_files import SPLIT_WORDS, read_file
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 LAYOUT = "train.en and train.de (also val and test, other languages, .gz, .bz2, .xz)"
 """An example of a folder that `read_folder` takes."""

@@ -13,11 +13,11 @@ from typing import IO, NamedTuple
 
 from nlp_lstm.datasets.compressed import READ_ERRORS, open_decompressed, reason
 from nlp_lstm.datasets.encodings import decode
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.review_records import LABEL_NAMES, LABELS, SPLITS, LabelledText, Split, text_group
 from nlp_lstm.datasets.splits import train_validation_test
 from nlp_lstm.datasets.table_rows import Row, column_name, delimited_rows, json_rows, short
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _PACKED_SUFFIXES = ("", ".gz", ".bz2", ".xz")

@@ -11,11 +11,11 @@ from typing import Literal
 
 from nlp_lstm.datasets import acl_imdb, review_table, sample, tfds_reviews, tfds_source
 from nlp_lstm.datasets.compressed import reason
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.review_records import LABELS, SPLITS, LabelledText, Split
 from nlp_lstm.datasets.review_table import TableFormat
 from nlp_lstm.datasets.splits import by_group, without_texts_of
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 _FILES = "a table (.csv, .tsv, .jsonl; also .gz, .bz2, .xz) or an aclImdb archive (.tar, .tar.gz, .tar.xz, .tar.bz2)"
 _FOLDERS = f"a folder with {acl_imdb.LAYOUT} or with train.csv and test.csv (or .tsv, .jsonl)"

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from nlp_lstm.datasets.compressed import reason
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 # What Excel writes, and reads, to tell the delimiter.

@@ -90,10 +90,6 @@ class SentimentClassifier(keras.Model):
         forward, backward, is_token = self.encoder.readings(ids, training=training)
         return self._pool([forward, backward], is_token)
 
-    @staticmethod
-    def _mask(ids: Any) -> Any:
-        return ops.not_equal(ids, 0)[..., None]  # (B, T, 1)
-
     def _logits(self, pooled: Any, training: bool = False) -> Any:
         if self.standardized:
             pooled = (pooled - self.feature_mean) / self.feature_scale
@@ -141,7 +137,8 @@ class SentimentClassifier(keras.Model):
         """
         gates = self.encoder.gates(ids)
         states = ops.concatenate([direction.hidden for direction in gates], axis=-1)
-        mask = self._mask(ids)
+        is_token = ops.not_equal(ids, 0)  # (B, T)
+        mask = is_token[..., None]
         w_max, w_mean = ops.split(self.folded_head()[0], 2)
         weights = ops.cast(mask, states.dtype)
         length = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
@@ -149,7 +146,7 @@ class SentimentClassifier(keras.Model):
         steps = ops.arange(ops.shape(ids)[1], dtype="int32")[None, :, None]
         is_highest = ops.cast(ops.equal(steps, ops.cast(highest, "int32")[:, None]), states.dtype)
         polarity = ops.sum(states * weights * (w_mean / length + w_max * is_highest), axis=-1)
-        return self._logits(self._pool([direction.hidden for direction in gates], mask[..., 0])), polarity, gates
+        return self._logits(self._pool([direction.hidden for direction in gates], is_token)), polarity, gates
 
     def get_config(self) -> dict[str, Any]:
         return {

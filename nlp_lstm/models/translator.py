@@ -113,10 +113,29 @@ class _Decoder(keras.layers.Layer):
     def walk(self, embedded: Any, state: DecoderState, memory: Memory, training: bool) -> Any:
         """The attentional vector `(batch, target, E)` after each embedded token `(batch, target, E)`."""
         lstm_weights = self.cell.cast_weights(self.cell.draw_recurrent_kernel_mask() if training else None)
+        if training and self._fast_path_applies():
+            return self._walk_in_large_pieces(embedded, state, memory, lstm_weights)
         loop = keras.layers.RNN(
             _WalkingCell(self, memory, lstm_weights), return_sequences=True, dtype=self.dtype_policy
         )
         return loop(embedded, initial_state=list(state))
+
+    def _fast_path_applies(self) -> bool:
+        return keras.config.backend() == "tensorflow" and self.compute_dtype in ("float32", "float64")
+
+    def _walk_in_large_pieces(self, embedded: Any, state: DecoderState, memory: Memory, lstm_weights: Any) -> Any:
+        """The same with a hand-written gradient; not fit for an export, since XLA compiles it."""
+        from nlp_lstm import attention_decoder_tensorflow  # here, so that this module imports without TensorFlow
+
+        weights = [self.query.kernel, self.combine.kernel, self.combine.bias]
+        if self.attention == "additive":
+            weights += [self.query.bias, self.score_weights]
+        attended = attention_decoder_tensorflow.attended_sequence(
+            ops.transpose(embedded, (1, 0, 2)),
+            *(*state, memory.keys, memory.values, memory.is_token, *lstm_weights),
+            *(ops.cast(weight, self.compute_dtype) for weight in weights),
+        )
+        return ops.transpose(attended, (1, 0, 2))
 
     def step(self, embedded: Any, state: DecoderState, memory: Memory, lstm_weights: Any) -> tuple[DecoderState, Any]:
         """Read an embedded token `(batch * queries, E)`; the memory has a row for each `queries` of them."""
@@ -352,12 +371,18 @@ class Translator(keras.Model):
         Returns:
             Twice `(batch, target)`.
         """
-        nats = keras.losses.sparse_categorical_crossentropy(target, self.logits(attended), from_logits=True)
         # What the two differ by needs two products with single vectors, and not the logits a second time.
         table = ops.cast(self.embedding.embeddings, attended.dtype)
         bias = ops.cast(self.output_bias, attended.dtype)
         own = ops.sum(attended * ops.take(table, target, axis=0), axis=-1) + ops.take(bias, target)
-        mean = ops.sum(attended * ops.mean(table, axis=0), axis=-1) + ops.mean(bias)
+        if keras.config.backend() == "tensorflow":
+            from nlp_lstm.cross_entropy_tensorflow import log_normalizer  # here: this module imports without TensorFlow
+
+            flat = ops.reshape(attended, (-1, self.settings["embedding_size"]))
+            nats = ops.reshape(log_normalizer(flat, table, bias), ops.shape(own)) - own
+        else:
+            nats = keras.losses.sparse_categorical_crossentropy(target, self.logits(attended), from_logits=True)
+        mean = ops.matmul(attended, ops.mean(table, axis=0)) + ops.mean(bias)
         smoothed = nats + smoothing * (own - mean)
         is_token = ops.not_equal(target, 0)
         return ops.where(is_token, nats, 0.0), ops.where(is_token, smoothed, 0.0)

@@ -27,7 +27,7 @@ from nlp_lstm.pictures.drawing import (
     steps,
 )
 from nlp_lstm.pictures.fonts import MONOSPACE, PROPORTIONAL, Fonts
-from nlp_lstm.text.visible import MARKS, shown
+from nlp_lstm.visible import MARKS, shown
 
 Scale = Literal["diverging", "sequential"]
 """From red at -1 over white at 0 to blue at 1, for states; from violet at 0 to yellow at 1, for gates. What lies beyond

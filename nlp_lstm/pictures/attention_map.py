@@ -27,7 +27,7 @@ from nlp_lstm.pictures.drawing import (
     steps,
 )
 from nlp_lstm.pictures.fonts import PROPORTIONAL, Fonts
-from nlp_lstm.text.visible import shown
+from nlp_lstm.visible import shown
 
 MOST_PIECES_DRAWN = 200
 MOST_WEIGHTS_ON_A_PAGE = 250_000

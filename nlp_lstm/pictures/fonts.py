@@ -12,7 +12,7 @@ PROPORTIONAL = MONOSPACE[::-1]
 SUBSTITUTE = "□"
 
 _CARETS = {chr(0x2400 + code): "^" + chr(code ^ 0x40) for code in range(0x20)} | {"␡": "^?"}
-"""How terminals write controls whose pictures (`nlp_lstm.text.visible`) a font lacks."""
+"""How terminals write controls whose pictures (`nlp_lstm.visible`) a font lacks."""
 
 _SCRIPT_FONTS = {
     "CJK": "Noto Sans CJK",

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nlp_lstm.pictures.drawing import colors, ink, save_picture, shortened
 from nlp_lstm.pictures.fonts import MONOSPACE, PROPORTIONAL, Fonts
-from nlp_lstm.text.visible import for_terminal, shown
+from nlp_lstm.visible import for_terminal, shown
 
 TOKENS_IN_LINE = 28
 LONGEST_TOKEN_DRAWN = 24

@@ -88,17 +88,3 @@ def sorted_batches(ids: Sequence[np.ndarray], tokens_per_batch: int) -> Iterator
             batch[row, : len(ids[place])] = ids[place]
         yield places, batch
         start = stop
-
-
-def running_windows(ids: Sequence[np.ndarray], length: int, seed: Sequence[int]) -> np.ndarray:
-    """Texts in random order as one run, cut into full windows `(windows, length)` in random order.
-
-    The last ids, too few for a window, are left out; a run shorter than one window is repeated to fill it.
-    """
-    rng = np.random.default_rng(list(seed))
-    run = np.concatenate([ids[index] for index in rng.permutation(len(ids))])
-    if len(run) < length:
-        run = np.resize(run, length)
-    run = run[rng.integers(0, min(length, len(run) - length + 1)) :]
-    windows = run[: len(run) // length * length].reshape(-1, length)
-    return windows[rng.permutation(len(windows))]

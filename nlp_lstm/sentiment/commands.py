@@ -12,7 +12,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
 from nlp_lstm.run_folder import RunFolder, as_started
 from nlp_lstm.sentiment.settings import Settings
-from nlp_lstm.text.visible import for_terminal
+from nlp_lstm.visible import for_terminal
 
 if TYPE_CHECKING:
     from nlp_lstm.pictures import gate_map
@@ -188,7 +188,9 @@ def explain(
 
 
 @app.command
-def export(*, run: cli.FinishedRun, to: cli.ExportFolder, json: cli.Json = False) -> None:
+def export(
+    *, run: cli.FinishedRun, to: cli.ExportFolder, precision: cli.ExportPrecision = "float32", json: cli.Json = False
+) -> None:
     """Write a finished training run as the next version of a SavedModel."""
-    version = exporting.export_run(RunFolder(run), to)
+    version = exporting.export_run(RunFolder(run), to, precision)
     cli.print_version(version, json)

@@ -13,14 +13,22 @@ from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
 from nlp_lstm.sentiment.serving import SentimentServing
 from nlp_lstm.sentiment.settings import BLEND, Settings
+from nlp_lstm.settings import Precision
+from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
 _EXAMPLE_TEXTS = ["One of the best films of the year.", "A dull, lifeless mess."]
 
 
-def export_run(run: RunFolder, target: Path) -> Path:
-    """Write a finished run as the next version of a SavedModel below `target`."""
+def export_run(run: RunFolder, target: Path, precision: Precision = "float32") -> Path:
+    """Write a finished run as the next version of a SavedModel below `target`, its recurrent products in a precision.
+
+    Raises:
+        UserError: if the run is not finished, or this machine cannot take such products.
+    """
+    refuse_precision(precision)
     classifier, vocabulary, settings = load_run(run)
-    serving = SentimentServing(classifier, vocabulary)
+    weights = classifier.count_params()
+    serving = SentimentServing(classifier, vocabulary, precision)
     examples = [
         tf.train.Example(
             features=tf.train.Features(
@@ -34,16 +42,17 @@ def export_run(run: RunFolder, target: Path) -> Path:
         "classify": {"inputs": examples},
         "explain": {"text": _EXAMPLE_TEXTS},
     }
-    return saved_model.save(serving, target, warm_up, _model_card(run, settings, classifier.count_params()))
+    return saved_model.save(serving, target, warm_up, _model_card(run, settings, weights, precision))
 
 
-def _model_card(run: RunFolder, settings: Settings, weights: int) -> str:
+def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Precision) -> str:
     config, rows = run.config(), run.metrics()
     return rendered(
         "nlp_lstm.sentiment",
         "model_card.md.jinja",
         settings=dataclasses.asdict(settings),
         weights=weights,
+        precision=IN_WORDS[precision],
         data=Path(config["data"]).name,
         known=known_set(config.get(DATA_FINGERPRINT)),
         best=max((row for row in rows if row["stage"] == "training"), key=lambda row: row["val_accuracy"]),

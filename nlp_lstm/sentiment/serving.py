@@ -7,8 +7,10 @@ import tensorflow as tf
 
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
+from nlp_lstm.settings import Precision
 from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary
 from nlp_lstm.text.words import tokenize
+from nlp_lstm.weight_matrix import WeightMatrix, weight_matrix
 
 _TEXT = tf.TensorSpec([None], tf.string)
 
@@ -33,17 +35,32 @@ class SentimentServing(tf.Module):
     Args:
         classifier: a built classifier.
         vocabulary: the tokens whose ids it was trained on.
+        precision: of the products with recurrent kernels; those of another than float32 take the place of the
+            classifier's own, which is then fit for use alone.
     """
 
-    def __init__(self, classifier: SentimentClassifier | BlendedClassifier, vocabulary: Vocabulary):
+    def __init__(
+        self,
+        classifier: SentimentClassifier | BlendedClassifier,
+        vocabulary: Vocabulary,
+        precision: Precision = "float32",
+    ):
         super().__init__(name="sentiment")
         self.classifier = classifier
         self.table = vocabulary.table
+        self._variables = [variable.value for variable in classifier.weights]
+        self._matrices: list[WeightMatrix] = []
+        encoder = (classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier).encoder
+        for lstm in (encoder.forward_lstm, encoder.backward_lstm) if precision != "float32" else ():
+            kernel = lstm.cell.recurrent_kernel.value
+            self._variables = [variable for variable in self._variables if variable is not kernel]
+            self._matrices.append(weight_matrix(kernel, precision, "recurrent_kernel"))
+            lstm.cell.recurrent_kernel = self._matrices[-1]
 
     @property
     def resources(self) -> list[Any]:
         """What the graphs read and a SavedModel must hold."""
-        return [self.classifier, self.table]
+        return [self._variables, self._matrices, self.table]
 
     @property
     def signatures(self) -> dict[str, Callable[..., dict[str, Any]]]:

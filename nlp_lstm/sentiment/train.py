@@ -25,7 +25,7 @@ from nlp_lstm.sentiment.head_fitting import fit_head
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.sentiment.settings import BLEND, TASK, Settings
 from nlp_lstm.text.vocabulary import Vocabulary
-from nlp_lstm.training import Stage, adam, mean_of_outputs, train_stage
+from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 
 TEACHER_BUCKETS = 2**21
 TOKENS_AT_ONCE = 100_000
@@ -217,7 +217,7 @@ def _train_with_labels(
             steps * settings.epochs,
             final_share=settings.final_rate_share,
             clip_norm=settings.clip_norm,
-            averaging=settings.averaging,
+            averaging=averaging_within(settings.averaging, steps * settings.epochs),
             rate_shares={"embedding": settings.embedding_rate_share, "lstm": settings.lstm_rate_share},
         ),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),

@@ -8,14 +8,14 @@ from cyclopts import App, Parameter
 
 from nlp_lstm import cli
 from nlp_lstm.datasets.languages import file_language, language_code
-from nlp_lstm.datasets.notices import tell
 from nlp_lstm.datasets.pairs import Pairs, load_judged, read_pairs
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
+from nlp_lstm.notices import tell
 from nlp_lstm.run_folder import RunFolder, as_started
-from nlp_lstm.text.visible import for_terminal
 from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA, LARGEST_BEAM
 from nlp_lstm.translation.settings import Settings
+from nlp_lstm.visible import for_terminal
 
 if TYPE_CHECKING:
     from nlp_lstm.pictures import attention_map
@@ -300,6 +300,7 @@ def export(
     to: cli.ExportFolder,
     length_penalty: float = DEFAULT_ALPHA,
     coverage_penalty: float = DEFAULT_BETA,
+    precision: cli.ExportPrecision = "float32",
     json: cli.Json = False,
 ) -> None:
     """Write a finished training run, or several together, as the next version of a SavedModel.
@@ -314,5 +315,5 @@ def export(
         As for `evaluate`.
     """
     alpha, beta = _penalties(length_penalty, coverage_penalty, run)
-    version = exporting.export_runs(run, to, alpha, beta)
+    version = exporting.export_runs(run, to, alpha, beta, precision)
     cli.print_version(version, json)

@@ -9,6 +9,7 @@ from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import known_set
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.settings import Precision
 from nlp_lstm.translation.build import load_run
 from nlp_lstm.translation.inference import serving_of
 from nlp_lstm.translation.limits import (
@@ -22,13 +23,32 @@ from nlp_lstm.translation.limits import (
 )
 from nlp_lstm.translation.serving import TranslationServing
 from nlp_lstm.translation.settings import Settings
+from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
 _EXAMPLES = ["A man is riding a bike.", ""]
 
 
-def export_runs(runs: Sequence[Path], target: Path, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> Path:
-    """Write finished runs, averaged, as the next version of a SavedModel below `target`."""
-    serving = serving_of(runs, alpha, beta)
+def export_runs(
+    runs: Sequence[Path],
+    target: Path,
+    alpha: float = DEFAULT_ALPHA,
+    beta: float = DEFAULT_BETA,
+    precision: Precision = "float32",
+) -> Path:
+    """Write finished runs, averaged, as the next version of a SavedModel below `target`.
+
+    Args:
+        runs: their folders.
+        target: the model's folder.
+        alpha: of the length penalty.
+        beta: of the coverage penalty.
+        precision: of the products with weights.
+
+    Raises:
+        UserError: if a run is not finished, they do not fit together, or this machine cannot take such products.
+    """
+    refuse_precision(precision)
+    serving = serving_of(runs, alpha, beta, precision)
     settings = load_run(RunFolder(runs[0])).settings
     warm_up: dict[str, dict[str, Any]] = {
         "serving_default": {"text": _EXAMPLES},
@@ -48,6 +68,7 @@ def _model_card(runs: Sequence[RunFolder], settings: Settings, serving: Translat
         settings=dataclasses.asdict(settings),
         subwords=len(serving.subwords),
         weights=serving.models[0].count_params(),
+        precision=IN_WORDS[serving.precision],
         data=Path(configs[0]["data"] or configs[0]["source_file"]).name,
         known=known.pop() if len(known) == 1 else None,
         evaluations=[{**found, "data": Path(found["data"]).name} for found in runs[0].evaluations()],

@@ -13,6 +13,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.inference import TracedSignatures, answers_by_length
 from nlp_lstm.pictures.attention_map import AttendedTranslation
 from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.settings import Precision
 from nlp_lstm.translation.build import load_run
 from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA
 from nlp_lstm.translation.metrics import bleu_by_length, check_language, translation_scores
@@ -89,7 +90,12 @@ class TranslationModel:
         return Translation(answer["translation"].decode("utf-8"), float(answer["score"])), attended
 
 
-def serving_of(runs: Sequence[Path], alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> TranslationServing:
+def serving_of(
+    runs: Sequence[Path],
+    alpha: float = DEFAULT_ALPHA,
+    beta: float = DEFAULT_BETA,
+    precision: Precision = "float32",
+) -> TranslationServing:
     """Finished runs as one model to serve.
 
     Raises:
@@ -104,7 +110,12 @@ def serving_of(runs: Sequence[Path], alpha: float = DEFAULT_ALPHA, beta: float =
                 "train them on the same data with the same --subwords"
             )
     return TranslationServing(
-        [trained.model for trained in loaded], vocabularies.target, alpha, beta, source_subwords=vocabularies.source
+        [trained.model for trained in loaded],
+        vocabularies.target,
+        alpha,
+        beta,
+        source_subwords=vocabularies.source,
+        precision=precision,
     )
 
 

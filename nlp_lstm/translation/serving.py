@@ -6,9 +6,11 @@ from typing import Any
 import tensorflow as tf
 
 from nlp_lstm.decoding.beam_to_end import NO_SCORE, Found, beam_search
-from nlp_lstm.models.translator import DecoderState, Memory, Translator
+from nlp_lstm.models.translator import Translator
 from nlp_lstm.serving import of_one_batch
+from nlp_lstm.settings import Precision
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
+from nlp_lstm.translation.folded_translator import FoldedTranslator
 from nlp_lstm.translation.limits import (
     DEFAULT_ALPHA,
     DEFAULT_BEAM,
@@ -46,6 +48,8 @@ class TranslationServing(tf.Module):
         alpha: of the length penalty, see `nlp_lstm.decoding.beam_to_end.length_penalty`.
         beta: of the coverage penalty.
         source_subwords: what ids of the source stand for, where the languages have subwords of their own.
+        precision: of the products with weight matrices; in bfloat16 a row's answer depends, in its last digits, on the
+            rows beside it.
     """
 
     def __init__(
@@ -55,15 +59,22 @@ class TranslationServing(tf.Module):
         alpha: float = DEFAULT_ALPHA,
         beta: float = DEFAULT_BETA,
         source_subwords: Subwords | None = None,
+        precision: Precision = "float32",
     ):
         super().__init__(name="translation")
         self.models, self.subwords, self.alpha, self.beta = list(models), subwords, alpha, beta
-        self.source_subwords = source_subwords or subwords
+        self.source_subwords, self.precision = source_subwords or subwords, precision
+        self.folded = [FoldedTranslator(model, precision) for model in self.models]
+
+    def take_weights(self) -> None:
+        """Go by the weights that the models have now, where they were trained on; in float32 alone."""
+        for folded, model in zip(self.folded, self.models, strict=True):
+            folded.take_weights(model)
 
     @property
     def resources(self) -> list[Any]:
         """What the graphs read and a SavedModel must hold."""
-        return [*self.models, *self.source_subwords.resources]
+        return [*self.folded, *self.source_subwords.resources]
 
     @property
     def signatures(self) -> dict[str, Any]:
@@ -177,18 +188,11 @@ class TranslationServing(tf.Module):
     def _search(self, source: Any, beam_size: Any) -> Found:
         """The best translations of source ids, `Found`; of an empty source the end alone, with the score 0."""
         length = tf.reduce_sum(tf.cast(source != PADDING, tf.int32), axis=1)
-        encoded = [model.encode(source) for model in self.models]
-        memories, states = zip(*encoded, strict=True)
-        width = len(DecoderState._fields)
-
-        def step(ids: Any, state: Sequence[Any]) -> tuple[Any, list[Any], Any]:
-            parts = [DecoderState(*state[first : first + width]) for first in range(0, len(state), width)]
-            log_probs, states, attention = self._ask(ids, parts, memories)
-            return log_probs, [part for state in states for part in state], attention
-
+        state, memory = self._encode(source)
         found = beam_search(
-            step,
-            [part for state in states for part in state],
+            self._ask,
+            state,
+            memory,
             source != PADDING,
             beginning=BEGINNING,
             end=END,
@@ -210,33 +214,34 @@ class TranslationServing(tf.Module):
     def _source_spelled(self, ids: Any) -> Any:
         return self.source_subwords.spelled(ids)
 
-    def _ask(
-        self, ids: Any, states: Sequence[DecoderState], memories: Sequence[Memory]
-    ) -> tuple[Any, tuple[DecoderState, ...], Any]:
-        """One step of all models: the mean of their log-probabilities, their states, the mean of their attention."""
-        answers = [
-            model.step(ids, state, memory) for model, state, memory in zip(self.models, states, memories, strict=True)
-        ]
-        log_probs, states, attentions = zip(*answers, strict=True)
-        return tf.add_n(log_probs) / len(answers), states, tf.add_n(attentions) / len(answers)
+    def _encode(self, source: Any) -> tuple[list[Any], list[Any]]:
+        """All models' states before the first id, one after the other, and their memories."""
+        memories, states = zip(*(model.encode(source) for model in self.folded), strict=True)
+        return [part for state in states for part in state], [part for memory in memories for part in memory]
+
+    def _ask(self, ids: Any, state: Sequence[Any], memory: Sequence[Any]) -> tuple[Any, Any, list[Any], Any]:
+        """One step of all models: means of their logits, of what is taken off them, and of their attention."""
+        count = len(self.folded)
+        shares = zip(self.folded, _in_turn(state, count), _in_turn(memory, count), strict=True)
+        answers = [model.step(ids, *share) for model, *share in shares]
+        logits, log_totals, states, attentions = zip(*answers, strict=True)
+        mean = lambda parts: parts[0] if count == 1 else tf.add_n(parts) / count  # noqa: E731
+        return mean(logits), mean(log_totals), [part for state in states for part in state], mean(attentions)
 
     def _attention(self, source: Any, target: Any) -> Any:
         """The attention `(batch, source, target)` with which each target id was guessed."""
-        encoded = [model.encode(source) for model in self.models]
-        memories, states = zip(*encoded, strict=True)
+        state, memory = self._encode(source)
         steps = tf.shape(target)[1]
         read = tf.concat([tf.fill([tf.shape(target)[0], 1], BEGINNING), target[:, :-1]], axis=1)
 
-        def body(
-            t: Any, states: Sequence[DecoderState], all_attention: tf.TensorArray
-        ) -> tuple[Any, Sequence[DecoderState], tf.TensorArray]:
-            _, states, attention = self._ask(read[:, t], states, memories)
-            return t + 1, states, all_attention.write(t, attention[:, 0])
+        def body(t: Any, state: Sequence[Any], all_attention: tf.TensorArray) -> tuple[Any, list[Any], tf.TensorArray]:
+            _, _, state, attention = self._ask(read[:, t], state, memory)
+            return t + 1, state, all_attention.write(t, attention[:, 0])
 
         _, _, attention = tf.while_loop(
             lambda t, *_: t < steps,
             body,
-            (tf.constant(0), states, tf.TensorArray(tf.float32, size=steps, element_shape=[None, None])),
+            (tf.constant(0), state, tf.TensorArray(tf.float32, size=steps, element_shape=[None, None])),
             maximum_iterations=steps,
         )
         return tf.transpose(tf.ensure_shape(attention.stack(), [None, None, None]), [1, 2, 0])
@@ -248,6 +253,12 @@ class TranslationServing(tf.Module):
         text = self.subwords.decode(tf.reshape(ids, [rows * beams, steps]))
         text = tf.strings.regex_replace(text, r"[\p{Cc}\p{Zl}\p{Zp}]", " ")
         return tf.reshape(text, [rows, beams])
+
+
+def _in_turn(parts: Sequence[Any], models: int) -> list[Sequence[Any]]:
+    """The parts of each model, which stand one behind the other."""
+    each = len(parts) // models
+    return [parts[first : first + each] for first in range(0, len(parts), each)]
 
 
 def _different(texts: Any, scores: Any) -> tuple[Any, Any]:

@@ -149,6 +149,7 @@ def _train(
     serving = TranslationServing([model], vocabularies.target, source_subwords=vocabularies.source)
 
     def figures() -> dict[str, float]:
+        serving.take_weights()
         return {"val_bleu": validation_bleu(translate_greedily(serving, validation.source), references)}
 
     train_stage(

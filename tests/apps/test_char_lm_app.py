@@ -209,6 +209,7 @@ class TestVerbs:
         assert call(*searched, "--encoding", "utf-16-le", "The cat").object["text"] == "The cat"
         assert call(*searched, "The cat").is_mistake("--encoding utf-16-le")
 
+    @pytest.mark.thorough
     def test_a_run_is_judged_in_its_encoding(self, tmp_path):
         path, run = tmp_path / "input.txt", tmp_path / "run"
         path.write_bytes((TEXT + "„é“\n" * 100).encode("cp1252"))

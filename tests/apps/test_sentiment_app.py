@@ -16,14 +16,16 @@ import matplotlib.image
 import numpy as np
 import pytest
 import tensorflow as tf
+from forked_programs import run_forked
 
 from apps.sentiment import app
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import fingerprint_of_reviews
 from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.errors import UserError
+from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment import inference, metrics
-from nlp_lstm.sentiment.build import build_classifier
+from nlp_lstm.sentiment.build import build_classifier, load_run
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.text.words import tokenize
 
@@ -35,14 +37,11 @@ TINY = {
     "--embedding-size": "6",
     "--units": "5",
     "--pretraining-epochs": "1",
-    "--pretraining-batch-size": "8",
-    "--window": "16",
     "--samples": "20",
     "--epochs": "2",
     "--tokens-per-batch": "1536",
     "--longest-training-text": "48",
     "--learning-rate": "0.02",
-    "--pretraining-units": "6",
     "--ngram-buckets": "500",
 }
 
@@ -57,22 +56,9 @@ call = functools.partial(command_line.call, app)
 
 
 def environment():
+    """Nothing is set that would silence TensorFlow."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_", "PYTEST_"))}
     return {**kept, "PYTHONPATH": str(ROOT)}
-
-
-def call_process(*arguments, **options):
-    """Run the app as a program, with nothing set that would silence TensorFlow."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "apps" / "sentiment.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=environment(),
-        timeout=240,
-        **options,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def tree(folder):
@@ -162,12 +148,14 @@ class TestVerbs:
         }
         assert [(row["stage"], row["epoch"]) for row in rows(run)] == [
             ("pretraining", 1),
+            ("head", 1),
             ("training", 1),
             ("training", 2),
             ("blend", 1),
         ]
         assert is_png(run / "curves.png")
 
+    @pytest.mark.thorough
     def test_training_again_with_the_same_seed_gives_the_same(self, run, tmp_path):
         result = call(*train_command(tmp_path / "run"))
         assert (result.status, result.out) == (0, "")
@@ -281,8 +269,8 @@ class TestFilesOfPeople:
     def test_a_run_is_judged_on_tables_like_its_own(self, sample_texts, tmp_path):
         table, run = tmp_path / "tweets.csv", tmp_path / "run"
         quoted = [text.replace('"', '""') for text in sample_texts]
-        rows = "".join(f'"{at % 3}";"7";"{text} „é“"\r\n' for at, text in enumerate(quoted))
-        table.write_bytes(("sep=;\r\n" + rows).encode("cp1252", "replace"))
+        lines = "".join(f'"{at % 3}";"7";"{text} „é“"\r\n' for at, text in enumerate(quoted))
+        table.write_bytes(("sep=;\r\n" + lines).encode("cp1252", "replace"))
         how = {"encoding": "cp1252", "text_column": "3", "label_column": "1", "labels": "0=negative,2=positive"}
         command = [*train_command(run, table, **how, pretraining_epochs=0, epochs=1, ngram_buckets=0), "--no-header"]
         result = call(*command)
@@ -291,6 +279,9 @@ class TestFilesOfPeople:
         assert f"{left_out} of {len(sample_texts)} rows are left out" in result.err and "semicolons" in result.err
         assert {**how, "header": False}.items() <= json.loads((run / "config.json").read_text()).items()
         assert "é" in (run / "vocabulary.txt").read_text(encoding="utf-8")
+        assert [row["stage"] for row in rows(run)] == ["head", "training"]
+        names = [path.name for path in (run / "checkpoints").iterdir()]
+        assert "training-best.weights.h5" in names and not any("pretraining" in name for name in names)
         found = call("evaluate", "--run", run, "--data", table, "--split", "all", "--json").object
         assert found["examples"] == len(sample_texts) - left_out
         other = a_table(tmp_path / "other.csv", *((f"fine {at}", at % 2) for at in range(50)))
@@ -532,8 +523,10 @@ class TestBadSettings:
             ("--pretraining-epochs", "-1", "at least 0"),
             *(("--pretraining-passes", value, "finite") for value in ("0", "nan", "inf")),
             ("--pretraining-learning-rate", "-1", "above 0"),
-            ("--pretraining-batch-size", "0", "at least 1"),
-            ("--window", "1", "at least 2"),
+            *(("--lstm-rate-share", value, "finite") for value in ("0", "nan")),
+            ("--embedding-rate-share", "-1", "above 0"),
+            ("--averaging", "1", "less than 1"),
+            ("--teacher-order", "-1", "at least 0"),
             ("--samples", "0", "at least 1"),
             *(("--epochs", value, "at least 1") for value in ("0", "-2")),
             ("--patience", "0", "at least 1"),
@@ -552,7 +545,7 @@ class TestBadSettings:
 
     def test_the_edges_are_taken(self):
         Settings(seed=0, validation_fraction=0.0, vocabulary_size=4, least_count=1, embedding_size=1, units=1)
-        Settings(window=2, samples=1, epochs=1, patience=1, tokens_per_batch=1, longest_training_text=1)
+        Settings(samples=1, epochs=1, patience=1, tokens_per_batch=1, longest_training_text=1)
         Settings(dropout=0.0, pooled_dropout=0.999, pretraining_epochs=0, final_rate_share=0.0)
         settings = Settings(seed=2**31 - 1, final_rate_share=1.0, units=2, embedding_size=2)
         assert np.isfinite(build_classifier(settings, 9)(np.array([[2, 5, 2]]), training=True)).all()
@@ -692,22 +685,54 @@ def test_texts_that_are_not_there(verb, tmp_path):
     assert call(verb, *model, stdin=b"a\n", terminal=True).is_mistake("no text")
 
 
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """What became of calls as a program, and where they were told to work."""
+
+    folder: Path
+    results: dict[str, Result]
+
+
+@pytest.fixture(scope="module")
+def programs(model, run, tmp_path_factory):
+    """All calls as a program but one: a start takes seconds."""
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "output").mkdir()
+    shutil.copytree(model / "1", folder / "damaged" / "1")
+    data = folder / "damaged" / "1" / "variables" / "variables.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:10])
+    (folder / "data").mkdir()
+    (folder / "data" / "a.tar.xz").write_bytes(b"\xfd7zXZ\x00 nothing")
+    # In the middle of the second epoch of the second stage.
+    first_epoch = str(folder / "run" / "checkpoints" / "training-0001.weights.h5")
+    when = f"arguments[1] == 3 and os.path.exists({first_epoch!r})"
+    calls = {
+        "damaged model": (["predict", "--model", folder / "damaged", "a film"], None),
+        "bad data": (["train", "--data", folder / "data" / "a.tar.xz", "--run", folder / "data" / "run"], None),
+        "killed training": (
+            train_command(folder / "run"),
+            ["nlp_lstm.training:_NanGuard", "on_train_batch_end", when],
+        ),
+        # When the graph and the weights are written, and the warm-up requests are not.
+        "killed export": (
+            ["export", "--run", run, "--to", folder / "sentiment"],
+            ["nlp_lstm.saved_model", "write_warm_up", "True"],
+        ),
+    }
+    program = ROOT / "apps" / "sentiment.py"
+    found = run_forked(program, list(calls.values()), folder / "output", environment())
+    return Programs(folder, {name: Result(*result) for name, result in zip(calls, found, strict=True)})
+
+
+@pytest.mark.thorough
 class TestAsAProgram:
-    """Each start takes seconds, so there are few."""
+    def test_a_damaged_model_is_one_line(self, programs):
+        path = programs.folder / "damaged" / "1"
+        assert programs.results["damaged model"].is_mistake("cannot load the model", path)
 
-    def test_a_damaged_model_is_one_line(self, model, tmp_path):
-        shutil.copytree(model / "1", tmp_path / "1")
-        data = tmp_path / "1" / "variables" / "variables.data-00000-of-00001"
-        data.write_bytes(data.read_bytes()[:10])
-        assert call_process("predict", "--model", tmp_path, "a film").is_mistake(
-            "cannot load the model", tmp_path / "1"
-        )
-
-    def test_bad_data_is_one_line(self, tmp_path):
-        (tmp_path / "a.tar.xz").write_bytes(b"\xfd7zXZ\x00 nothing")
-        result = call_process("train", "--data", tmp_path / "a.tar.xz", "--run", tmp_path / "run")
-        assert result.is_mistake("cannot read", "a.tar.xz")
-        assert os.listdir(tmp_path) == ["a.tar.xz"]
+    def test_bad_data_is_one_line(self, programs):
+        assert programs.results["bad data"].is_mistake("cannot read", "a.tar.xz")
+        assert os.listdir(programs.folder / "data") == ["a.tar.xz"]
 
     def test_json_alone_on_standard_output_and_a_reader_that_leaves_early(self, model):
         """Ten thousand lines come in, two are read, and nobody complains but of what is not UTF-8."""
@@ -727,56 +752,34 @@ class TestAsAProgram:
         assert status == "0"
 
 
-KILLED = """
-import os, runpy, signal, sys
-from {module} import {name}
-
-def killed(*arguments, **options):
-    if {when}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*arguments, **options)
-
-original = {name}.{method}
-{name}.{method} = killed
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def call_and_kill(module, name, method, when, arguments):
-    """Start the app as a program that dies, for good and at once, where a function is called."""
-    script = KILLED.format(module=module, name=name, method=method, when=when)
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(ROOT / "apps" / "sentiment.py"), *map(str, arguments)],
-        capture_output=True,
-        env=environment(),
-        timeout=240,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-
-
+@pytest.mark.thorough
 class TestKilled:
-    def test_training_goes_on_where_it_was_killed(self, run, tmp_path):
-        """In the middle of the second epoch of the second stage."""
-        command = train_command(tmp_path / "run")
-        when = 'arguments[1] == 3 and os.path.exists(sys.argv[5] + "/checkpoints/training-0001.weights.h5")'
-        assert command[4] == str(tmp_path / "run")  # behind the program's own name
-        call_and_kill("nlp_lstm.training", "_NanGuard", "on_train_batch_end", when, command)
-        assert [(row["stage"], row["epoch"]) for row in rows(tmp_path / "run")] == [("pretraining", 1), ("training", 1)]
-        assert call("predict", "--run", tmp_path / "run", "a film").is_mistake("not finished", "train command again")
+    def test_training_goes_on_where_it_was_killed(self, run, programs):
+        killed = programs.folder / "run"
+        command = train_command(killed)
+        assert programs.results["killed training"].status == -signal.SIGKILL, programs.results["killed training"].err
+        assert [(row["stage"], row["epoch"]) for row in rows(killed)] == [
+            ("pretraining", 1),
+            ("head", 1),
+            ("training", 1),
+        ]
+        assert call("predict", "--run", killed, "a film").is_mistake("not finished", "train command again")
         result = call(*command)
         assert (result.status, result.out) == (0, "")
         assert "training: going on after epoch 1 of 2" in result.err
-        assert rows(tmp_path / "run") == rows(run)
+        assert rows(killed) == rows(run)
         names = {name for name in tree(run) if not name.startswith(("tensorboard", "plots", "evaluation"))}
         # What a kill leaves behind begins with a dot.
-        assert names == {name for name in tree(tmp_path / "run") if not name.startswith(("tensorboard", "."))}
+        assert names == {name for name in tree(killed) if not name.startswith(("tensorboard", "."))}
+        found, expected = (load_run(RunFolder(path))[0].get_weights() for path in (killed, run))
+        assert len(found) > 5
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
 
-    def test_export_leaves_no_half_version(self, run, model, tmp_path):
-        """When the graph and the weights are written, and the warm-up requests are not."""
-        base = tmp_path / "sentiment"
+    def test_export_leaves_no_half_version(self, run, model, programs):
+        base = programs.folder / "sentiment"
         command = ["export", "--run", run, "--to", base]
-        call_and_kill("nlp_lstm", "saved_model", "write_warm_up", "True", command)
+        assert programs.results["killed export"].status == -signal.SIGKILL, programs.results["killed export"].err
         assert [path.name for path in base.glob(".1.*/1/saved_model.pb")] == ["saved_model.pb"]
         assert saved_model.versions(base) == []
         assert [name for name in os.listdir(base) if not name.startswith(".")] == []

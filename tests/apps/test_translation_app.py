@@ -538,15 +538,34 @@ class TestExport:
         """Of several runs, with other penalties."""
         given = []
 
-        def export_runs(runs, target, alpha, beta):
-            given.append((runs, target, alpha, beta))
+        def export_runs(runs, target, *more):
+            given.append((runs, target, *more))
             return target / "2"
 
         monkeypatch.setattr(export_module, "export_runs", export_runs)
         assert call("export", "--run", run, "--to", tmp_path).text == f"{tmp_path / '2'}\n"
         command = ["export", "--run", run, "--run", "other", "--to", tmp_path, "--length-penalty", "0.6"]
-        assert call(*command, "--coverage-penalty", "0.2", "--json").object == {"version": str(tmp_path / "2")}
-        assert given == [([run], tmp_path, 1.0, 0.0), ([run, Path("other")], tmp_path, 0.6, 0.2)]
+        command += ["--coverage-penalty", "0.2", "--precision", "bfloat16", "--json"]
+        assert call(*command).object == {"version": str(tmp_path / "2")}
+        assert given == [
+            ([run], tmp_path, 1.0, 0.0, "float32"),
+            ([run, Path("other")], tmp_path, 0.6, 0.2, "bfloat16"),
+        ]
+
+    def test_in_8_bits(self, run, exported, judged, data, tmp_path):
+        """It says so, and translates as well."""
+        assert call("export", "--run", run, "--to", tmp_path / "narrow", "--precision", "int8").status == 0
+        card, exact = (
+            (base / "model_card.md").read_text(encoding="utf-8") for base in (tmp_path / "narrow", exported[0])
+        )
+        assert "Products with weights are taken in 8 bits." in card
+        assert "8 bits" not in exact and "Products with weights are taken in float32." in exact
+        found = call("evaluate", "--model", tmp_path / "narrow", "--data", data, *CUT, "--json").object
+        assert found["chrf"] == pytest.approx(judged.object["chrf"], abs=5.0)
+
+    def test_a_precision_that_there_is_not(self, run, tmp_path):
+        wrong = call("export", "--run", run, "--to", tmp_path, "--precision", "int4")
+        assert wrong.status == 2 and "int4" in wrong.err
 
     def test_targets_that_cannot_be_written(self, run, tmp_path):
         (tmp_path / "file").write_text("mine")
@@ -755,12 +774,14 @@ class TestBadFolders:
 
 KILLED = """
 import os, runpy, signal, sys
+import tensorflow as tf
 from ids_by_library import ids_by_library
 from nlp_lstm.translation import train as train_module
 from nlp_lstm.translation import train
 from nlp_lstm.training import _NanGuard
 
 train.id_pairs = ids_by_library
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as in the tests' own process
 
 def killed(guard, batch, logs=None):
     if batch == 1 and os.path.exists(run + "/checkpoints/training-0001.weights.h5"):
@@ -773,6 +794,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.thorough
 class TestKilled:
     @pytest.fixture(scope="class")
     def killed(self, train_command, tmp_path_factory):

@@ -9,6 +9,8 @@ from nlp_lstm.char_lm import dynamic_evaluation
 from nlp_lstm.char_lm.dynamic_evaluation import SEGMENT, dynamic_nats
 from nlp_lstm.models.language_model import LanguageModel
 
+pytestmark = pytest.mark.thorough
+
 VOCABULARY, BEFORE = 7, 3
 
 

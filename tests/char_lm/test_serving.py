@@ -45,7 +45,7 @@ WEIRD = [
 ]
 
 
-@pytest.fixture(scope="module", params=["character", "byte", "normalized"])
+@pytest.fixture(scope="module", params=["character", "byte", pytest.param("normalized", marks=pytest.mark.thorough)])
 def app(request, exported_char_lm):
     return exported_char_lm(request.param)
 

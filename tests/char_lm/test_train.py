@@ -52,28 +52,31 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(source, tmp_path_factory):
-    run = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    train(source, run, TINY)
-    return run
+def runs(source, tmp_path_factory):
+    """A whole run, and what a kill in the midst of its second epoch would have left of it."""
+    folder = tmp_path_factory.mktemp("runs")
+    run, stopped = RunFolder(folder / "run"), RunFolder(folder / "stopped")
+
+    class Copying(training._NanGuard):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if batch == 3 and len(run.metrics()) == 1:
+                shutil.copytree(run.path, stopped.path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "_NanGuard", Copying)
+        train(source, run, TINY)
+    return run, stopped
 
 
 @pytest.fixture(scope="module")
-def stopped(source, tmp_path_factory):
-    """A run that was stopped in the midst of its second epoch."""
-    run = RunFolder(tmp_path_factory.mktemp("stopped") / "run")
+def whole(runs):
+    return runs[0]
 
-    class Stopping(training._NanGuard):
-        def on_train_batch_end(self, batch, logs=None):
-            super().on_train_batch_end(batch, logs)
-            if batch == 3 and run.metrics():
-                raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(training, "_NanGuard", Stopping)
-        with pytest.raises(KeyboardInterrupt):
-            train(source, run, TINY)
-    return run
+@pytest.fixture(scope="module")
+def stopped(runs):
+    return runs[1]
 
 
 @pytest.fixture
@@ -214,6 +217,7 @@ class TestTraining:
         assert [training_ids.tolist(), validation_ids.tolist()] == expected
         assert len(load_run(run)[1]) == (256 if unit == "byte" else 5)
 
+    @pytest.mark.thorough
     def test_bytes_layer_normalization_zoneout_and_half_precision(self, tmp_path):
         text = "Der Bär sagt: „Größe“. 熊は言う😀\n" * 20
         (tmp_path / "text.txt").write_text(text, encoding="utf-8")
@@ -255,6 +259,7 @@ class TestTraining:
         assert tree(whole) == before
 
 
+@pytest.mark.thorough
 class TestStopped:
     def test_it_goes_on_and_ends_where_it_would_have(self, stopped, whole, source, copy_of, capsys):
         run = copy_of(stopped)

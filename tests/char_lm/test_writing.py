@@ -12,7 +12,7 @@ from nlp_lstm.text.symbols import Symbols
 LENGTHS = [1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 5]
 
 
-@pytest.fixture(scope="module", params=["character", "byte", "normalized"])
+@pytest.fixture(scope="module", params=["character", "byte", pytest.param("normalized", marks=pytest.mark.thorough)])
 def app(request, exported_char_lm):
     return exported_char_lm(request.param)
 

@@ -9,14 +9,14 @@ import pytest
 import tensorflow as tf
 
 from nlp_lstm.decoding.beam_to_end import NO_SCORE, beam_search, coverage_penalty, length_penalty
-from nlp_lstm.models.translator import DecoderState, Translator
+from nlp_lstm.models.translator import DecoderState, Memory, Translator
 
 PADDING, BEGINNING = 0, 1
 SOURCE = 3  # tokens of the longest source
 
 
 class PrefixModel:
-    """Random log-probabilities and attention for every prefix and source, so that no two prefixes share anything.
+    """Random logits and attention for every prefix and source, so that no two prefixes share anything.
 
     Prefixes have numbers: the empty one 0, and that of p with a further id v the number p * symbols + v + 1.
 
@@ -35,6 +35,7 @@ class PrefixModel:
         self.is_token = np.arange(SOURCE) < rng.integers(1, SOURCE + 1, (rows, 1))
         attention = rng.gamma(0.5, size=(rows, prefixes, SOURCE)) * self.is_token[:, None]
         self.attention = (attention / attention.sum(axis=-1, keepdims=True)).astype(np.float32)
+        self.log_totals = np.round(rng.normal(0.0, 4.0, (rows, prefixes))).astype(np.float32)  # exact, too
         self.symbols, self.end = symbols, symbols - 2
 
     def number(self, prefix):
@@ -47,16 +48,22 @@ class PrefixModel:
         """The state of these rows before the first id: none is read, and which row it is, in parts of two shapes."""
         return [tf.fill(tf.shape(rows), -1), tf.stack([rows, rows], axis=1)[:, None]]
 
-    def step(self, rows):
-        def step(ids, state):
-            number, row = state
-            beginning = tf.where(ids == BEGINNING, 0, 1)  # another id would lead elsewhere
-            number = tf.where(number < 0, beginning, number * self.symbols + ids + 1)
-            place = tf.stack([row[:, 0, 1], number], axis=1)
-            attention = tf.reshape(tf.gather_nd(self.attention, place), [tf.shape(rows)[0], -1, SOURCE])
-            return tf.gather_nd(self.log_probs, place), [number, row], attention
+    def memory(self, rows):
+        """Which row it is, once more, at each token of its source."""
+        return [tf.repeat(rows[:, None], SOURCE, axis=1)]
 
-        return step
+    def step(self, ids, state, memory):
+        number, row = state
+        beginning = tf.where(ids == BEGINNING, 0, 1)  # another id would lead elsewhere
+        number = tf.where(number < 0, beginning, number * self.symbols + ids + 1)
+        place = tf.stack([row[:, 0, 1], number], axis=1)
+        remembered, width = memory[0], tf.shape(memory[0])[1]
+        # Of the source that is remembered.
+        by_row = tf.repeat(remembered[:, 0], tf.size(ids) // tf.shape(remembered)[0])
+        attention = tf.gather_nd(self.attention, tf.stack([by_row, number], axis=1))[:, :width]
+        attention = tf.reshape(attention, [tf.shape(remembered)[0], -1, width])
+        log_total = tf.gather_nd(self.log_totals, place)[:, None]
+        return tf.gather_nd(self.log_probs, place) + log_total, log_total, [number, row], attention
 
 
 class Way(NamedTuple):
@@ -112,8 +119,9 @@ def searched_by_python(model, row, longest, beam_size, never, alpha, beta):
 def search(model, rows, longest, beam_size, never=(PADDING, BEGINNING), alpha=1.0, beta=0.0, step=None):
     rows = tf.constant(rows, tf.int32)
     found = beam_search(
-        step or model.step(rows),
+        step or model.step,
         model.begin(rows),
+        model.memory(rows),
         tf.gather(model.is_token, rows),
         beginning=BEGINNING,
         end=model.end,
@@ -277,7 +285,7 @@ def test_what_is_impossible_is_not_found():
     assert_found(ids[1], scores[1], [(float(model.log_probs[1, 0, model.end]), (model.end,))])
 
 
-def test_it_stops_as_soon_as_every_row_is_done():
+def test_rows_that_are_done_leave_and_it_stops_with_the_last():
     rows, longest, never = 15, 5, [PADDING, BEGINNING]
     model = PrefixModel(10, rows, 5, longest)
     model.log_probs[:, :, model.end] += 0.5
@@ -285,15 +293,22 @@ def test_it_stops_as_soon_as_every_row_is_done():
     needed = [searched_by_python(model, row, lengths[row], beams[row], never, 1.0, 0.0)[1] for row in range(rows)]
     assert set(needed) == {1, 2, 3, 4, 5}
     several = [[row] for row in range(rows)] + [[row for row in range(rows) if needed[row] <= most] for most in (2, 3)]
-    for chosen in several:
-        taken, step = [], model.step(tf.constant(chosen))
+    for chosen in [*several, range(rows)]:
+        taken = []
 
-        def counted(ids, state, step=step, taken=taken):
-            taken.append(ids)
-            return step(ids, state)
+        def counted(ids, state, memory, taken=taken):
+            taken.append((len(ids), *memory[0].shape))
+            return model.step(ids, state, memory)
 
         search(model, chosen, [lengths[row] for row in chosen], [beams[row] for row in chosen], never, step=counted)
-        assert len(taken) == max(needed[row] for row in chosen)
+        # As soon as a tenth of the rows that it asks about is done, they leave, and padding that only they needed.
+        left, width, expected = list(chosen), SOURCE, []
+        for t in range(max(needed[row] for row in chosen)):
+            expected.append((max(beams[row] for row in chosen) * len(left), len(left), width))
+            going_on = [row for row in left if needed[row] > t + 1]
+            if 10 * len(going_on) <= 9 * len(left):
+                left, width = going_on, model.is_token[going_on].sum(axis=1).max(initial=0)
+        assert taken == expected
 
 
 # Ties
@@ -352,8 +367,9 @@ def test_in_a_graph_of_any_batch():
     @tf.function(input_signature=[many, many, many], autograph=False)
     def in_graph(chosen, lengths, beams):
         return beam_search(
-            model.step(chosen),
+            model.step,
             model.begin(chosen),
+            model.memory(chosen),
             tf.gather(model.is_token, chosen),
             beginning=BEGINNING,
             end=model.end,
@@ -394,13 +410,14 @@ def test_a_translator_is_searched_with_each_source_its_own_memory():
     source = np.array([[4, 5, 5, 3], [5, 3, 0, 0]], np.int32)
     memory, state = model.encode(source)
 
-    def step(ids, parts):
-        log_probs, after, looks = model.step(ids, DecoderState(*parts), memory)
-        return log_probs, list(after), looks
+    def step(ids, parts, looked_at):
+        log_probs, after, looks = model.step(ids, DecoderState(*parts), Memory(*looked_at))
+        return log_probs, tf.zeros([tf.size(ids), 1]), list(after), looks
 
     found = beam_search(
         step,
         list(state),
+        list(memory),
         source != PADDING,
         beginning=2,
         end=end,

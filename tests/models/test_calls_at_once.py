@@ -17,6 +17,8 @@ from nlp_lstm.models.ngrams import NgramClassifier
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.models.translator import TeacherForcing, Translator
 
+pytestmark = pytest.mark.thorough
+
 SYMBOLS = 9
 
 

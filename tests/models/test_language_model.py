@@ -272,6 +272,7 @@ class TestCarriedStateTraining:
         assert [w.path for w in trained.trainable_variables] == [w.path for w in trained.model.trainable_variables]
         assert [tuple(part.shape) for part in trained.state] == [(2, UNITS)] * 4
 
+    @pytest.mark.thorough
     def test_it_learns_what_only_a_carried_state_tells(self):
         """At each window's beginning the next symbol hangs on windows before it: a 1 among many 0s comes by count.
 

@@ -724,6 +724,7 @@ def greedily(model, source, steps):
     return np.stack(written, axis=1)
 
 
+@pytest.mark.thorough
 def test_it_learns_to_translate_sentences_it_has_not_seen():
     language, kept_back = InventedLanguage(), 50
     model = Translator(16, 16, 12, 24, seed=1)

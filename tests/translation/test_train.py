@@ -233,6 +233,7 @@ class TestTraining:
 
 
 @pytest.mark.usefixtures("quick_ids")
+@pytest.mark.thorough
 class TestStopped:
     def test_it_goes_on_and_ends_where_it_would_have(self, trained_translation, whole, copy_of, tiny, source, capsys):
         run = copy_of(trained_translation.stopped)

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from nlp_lstm.text.visible import for_terminal, shown
+from nlp_lstm.visible import for_terminal, shown
 
 ALL = [chr(code) for code in range(sys.maxunicode + 1)]
 BIDIRECTIONAL = [*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))]
