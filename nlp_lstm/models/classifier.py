@@ -81,13 +81,19 @@ class SentimentClassifier(keras.Model):
         """The logit of a text whose tokens have no share in it."""
         return self.folded_head()[1]
 
-    def call(self, ids: Any, training: bool = False) -> Any:
-        """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
-        return self._logits(self.pooled(ids, training), training)
+    def call(self, ids: Any, training: bool = False, noise: Any = None) -> Any:
+        """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding.
 
-    def pooled(self, ids: Any, training: bool = False) -> Any:
+        Args:
+            ids: the token ids.
+            training: whether dropout applies.
+            noise: what to add to the embedded tokens in training, `(batch, time, embedding_size)`.
+        """
+        return self._logits(self.pooled(ids, training, noise), training)
+
+    def pooled(self, ids: Any, training: bool = False, noise: Any = None) -> Any:
         """The pooled features `(batch, 4 * units)` of token ids `(batch, time)`: maxima, then means."""
-        forward, backward, is_token = self.encoder.readings(ids, training=training)
+        forward, backward, is_token = self.encoder.readings(ids, training=training, noise=noise)
         return self._pool([forward, backward], is_token)
 
     def _logits(self, pooled: Any, training: bool = False) -> Any:

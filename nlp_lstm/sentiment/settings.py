@@ -78,6 +78,10 @@ class Settings:
     "Tokens, padding counted in, in a batch of training."
     longest_training_text: int = 400
     "A longer text is cut, each epoch, to a random stretch of so many tokens."
+    adversarial_noise: float = 5.0
+    "Size of the noise against which each step trains as well, in spreads of the embedding; 0 for none."
+    snippets: float = 0.5
+    "Share of the texts of which, each epoch, a few sentences are a text to train on, too, for the sake of short ones."
     lstm_rate_share: float = 0.4
     "The LSTMs' share of that rate; the linear unit has all of it."
     embedding_rate_share: float = 0.1
@@ -127,5 +131,6 @@ _RANGES: list[Range] = [
         lambda value: 0 < value < math.inf,
         "a finite number above 0",
     ),
-    ("final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
+    ("adversarial_noise", lambda value: 0 <= value < math.inf, "a finite number, at least 0"),
+    ("final_rate_share snippets", lambda value: 0 <= value <= 1, "0 to 1"),
 ]

@@ -20,14 +20,17 @@ from nlp_lstm.models.ngrams import NgramClassifier
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
+from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier
 from nlp_lstm.sentiment.head_fitting import fit_head
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.sentiment.settings import BLEND, TASK, Settings
-from nlp_lstm.text.vocabulary import Vocabulary
+from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 
 TEACHER_BUCKETS = 2**21
+SENTENCE_ENDS = (".", "!", "?", "…")
+MOST_SENTENCES = 3
 TOKENS_AT_ONCE = 100_000
 
 
@@ -68,7 +71,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     if settings.teacher_order and unlabelled:
         labels = _taught(training, unlabelled, len(vocabulary), settings)
         training = _EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
-    _train_with_labels(trained, training, validation, run, settings)
+    _train_with_labels(trained, training, validation, vocabulary, run, settings)
     kernel, bias = trained.folded_head()
     lstm.head.kernel.assign(kernel[:, None])
     lstm.head.bias.assign(bias[None])
@@ -198,26 +201,37 @@ def _train_with_labels(
     classifier: SentimentClassifier,
     training: _EncodedTexts,
     validation: _EncodedTexts,
+    vocabulary: Vocabulary,
     run: RunFolder,
     settings: Settings,
 ) -> None:
+    is_end = np.isin(vocabulary.tokens, SENTENCE_ENDS)
+
     def epoch_batches(epoch: int) -> Any:
+        rng = np.random.default_rng((settings.seed, epoch, 1))
+        ids, labels = list(training.ids), list(training.labels)
+        for place in np.flatnonzero(rng.uniform(size=len(ids)) < settings.snippets):
+            found = batches.snippet(ids[place], is_end, MOST_SENTENCES, rng)
+            if found is not None:
+                ids.append(found)
+                labels.append(labels[place])
         return batches.bucketed_batches(
-            training.ids,
-            training.labels,
-            settings.tokens_per_batch,
-            settings.longest_training_text,
-            (settings.seed, epoch),
+            ids, labels, settings.tokens_per_batch, settings.longest_training_text, (settings.seed, epoch)
         )
 
-    steps = int(epoch_batches(1).cardinality())
-    classifier.compile(
+    steps = int(epoch_batches(1).cardinality()) * settings.epochs  # of which epochs have about as many
+    model: keras.Model = classifier
+    if settings.adversarial_noise:
+        counts = np.bincount(np.concatenate(training.ids), minlength=len(vocabulary))
+        counts[PADDING] = 0
+        model = AdversarialTraining(classifier, settings.adversarial_noise, counts)
+    model.compile(
         adam(
             settings.learning_rate,
-            steps * settings.epochs,
+            steps,
             final_share=settings.final_rate_share,
             clip_norm=settings.clip_norm,
-            averaging=averaging_within(settings.averaging, steps * settings.epochs),
+            averaging=averaging_within(settings.averaging, steps),
             rate_shares={"embedding": settings.embedding_rate_share, "lstm": settings.lstm_rate_share},
         ),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
@@ -228,7 +242,7 @@ def _train_with_labels(
         validation.ids, validation.labels, 4 * settings.tokens_per_batch, 1024, (0,)
     )
     train_stage(
-        classifier,
+        model,
         Stage(
             "training",
             settings.epochs,

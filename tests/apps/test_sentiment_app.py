@@ -526,6 +526,8 @@ class TestBadSettings:
             *(("--lstm-rate-share", value, "finite") for value in ("0", "nan")),
             ("--embedding-rate-share", "-1", "above 0"),
             ("--averaging", "1", "less than 1"),
+            *(("--adversarial-noise", value, "at least 0") for value in ("-1", "inf", "nan")),
+            ("--snippets", "1.5", "0 to 1"),
             ("--teacher-order", "-1", "at least 0"),
             ("--samples", "0", "at least 1"),
             *(("--epochs", value, "at least 1") for value in ("0", "-2")),

@@ -1,7 +1,7 @@
 """Ids of texts and the batches made of them: every text once, nothing mixed up, nothing left to chance."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from nlp_lstm.sentiment.batches import (
     bucketed_batches,
     build_vocabulary,
     crop,
+    snippet,
     sorted_batches,
     token_ids,
 )
@@ -207,6 +208,46 @@ class TestSortedBatches:
 
     def test_no_texts_give_no_batches(self):
         assert list(sorted_batches([], 100)) == []
+
+
+class TestSnippet:
+    STOPS = np.isin(np.arange(30), [3, 4])
+
+    def sentences(self, ids):
+        """Independently: each runs to the last of its marks."""
+        found, now = [], []
+        for here, there in pairwise([*ids, -1]):
+            now.append(here)
+            if here in (3, 4) and there not in (3, 4):
+                found.append(now)
+                now = []
+        return found + [now] * bool(now)
+
+    def test_it_is_whole_sentences_of_the_text_each_as_likely(self):
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            inner = rng.choice([3, 4, 5, 6, 7, 8, 9], size=rng.integers(0, 20))
+            sentences = self.sentences(inner.tolist())
+            ids = np.concatenate([[BOUNDARY], inner, [BOUNDARY]])
+            possible = {
+                (BOUNDARY, *chain(*sentences[start : start + number]), BOUNDARY)
+                for number in (1, 2)
+                for start in range(len(sentences) - number + 1)
+                if number < len(sentences)
+            }
+            drawn = {
+                None if (found := snippet(ids, self.STOPS, 2, rng)) is None else tuple(found.tolist())
+                for _ in range(200)
+            }
+            assert drawn == (possible or {None})
+
+    def test_at_most_so_many(self):
+        ids = np.array([BOUNDARY, *[7, 3] * 9, BOUNDARY])
+        rng = np.random.default_rng(1)
+        for most in (1, 3, 20):
+            assert {(len(snippet(ids, self.STOPS, most, rng)) - 2) // 2 for _ in range(300)} == set(
+                range(1, min(most, 8) + 1)
+            )
 
 
 def rejoined(streams):

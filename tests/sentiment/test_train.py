@@ -16,6 +16,7 @@ from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment import train as train_module
+from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.sentiment.train import train
@@ -50,7 +51,7 @@ def best_classifier(run):
     built = build_classifier(TINY, len(Vocabulary.load(run.path / "vocabulary.txt"))).lstm
     classifier = SentimentClassifier(built.encoder, standardized=True)
     classifier.build((None, None))
-    classifier.load_weights(run.best_weights("training"))
+    AdversarialTraining(classifier, 0.0).load_weights(run.best_weights("training"))
     return classifier
 
 
