@@ -10,7 +10,7 @@ from saved_model_in_fresh_process import run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nlp_lstm import saved_model
-from nlp_lstm.sentiment.serving import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
+from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_IN_PREFIXES, LONGEST_TEXT_TOKENS
 from nlp_lstm.text.vocabulary import BOUNDARY, UNKNOWN
 from nlp_lstm.text.words import tokenize
 
@@ -37,6 +37,10 @@ CONTRACT = {
             "polarity": ("float32", [N, T]),
             **{gate: ("float32", [N, T]) for gate in GATES},
         },
+    ),
+    "prefixes": (
+        {"text": ("string", [N])},
+        {"tokens": ("string", [N, T]), "length": ("int32", [N]), "score": ("float32", [N, T])},
     ),
 }
 
@@ -196,6 +200,63 @@ def test_forward_gates_have_seen_what_stands_before_and_backward_gates_what_stan
         else:
             assert end_alike.all(), gate
             assert not beginning_alike.any(), gate
+
+
+def prefixes(model, texts):
+    return run_signatures(model.signatures, {"prefixes": {"text": strings(texts)}})["prefixes"]
+
+
+def test_the_score_at_each_token_is_that_of_the_text_that_ends_there(model, exported_sentiment, difficult_texts):
+    ids_of = {token: number for number, token in enumerate(exported_sentiment.vocabulary.tokens)}
+    texts = [text for text in difficult_texts if len(text) < 1_000]
+    found, shown = prefixes(model, texts), explain(model, texts)
+    for name in ("tokens", "length"):
+        np.testing.assert_array_equal(found[name], shown[name])
+    beginnings = []
+    for row in rows_of(found):
+        words = [ids_of.get(token.decode(), UNKNOWN) for token in row["tokens"][1:-1]]
+        beginnings.append([[BOUNDARY, *words[:count], BOUNDARY] for count in [*range(len(words) + 1), len(words)]])
+    every = [ids for row in beginnings for ids in row]
+    padded = np.zeros((len(every), max(map(len, every))), np.int32)
+    for row, ids in zip(padded, every, strict=True):
+        row[: len(ids)] = ids
+    expected = iter(tf.sigmoid(exported_sentiment.serving.classifier(padded)).numpy().tolist())
+    for row, length in enumerate(found["length"]):
+        scores_of_row = [next(expected) for _ in range(length)]
+        np.testing.assert_allclose(found["score"][row, :length], scores_of_row, rtol=0, atol=2e-6)
+        assert (found["score"][row, length:] == -1).all()
+    np.testing.assert_allclose([row["score"][-1] for row in rows_of(found)], scores(model, texts), rtol=0, atol=2e-6)
+
+
+def test_words_of_a_text_one_by_one_are_its_prefixes(model):
+    words = b"it's the best film , not a dull film !".split()
+    beginnings = [b" ".join(words[:count]) for count in range(len(words) + 1)]
+    (found,) = prefixes(model, [beginnings[-1]])["score"]
+    expected = scores(model, beginnings)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found, [*expected, expected[-1]], rtol=0, atol=2e-6)
+
+
+def test_of_a_long_text_prefixes_are_read_at_every_so_many_tokens_back_from_the_last(model):
+    rng = np.random.default_rng(0)
+    most = LONGEST_TEXT_IN_PREFIXES
+    counts = [1, most - 1, most, most + 1, 2 * most, 2 * most + 1, LONGEST_TEXT_TOKENS, LONGEST_TEXT_TOKENS + 9]
+    words = [rng.choice([b"best", b"dull", b"film", b"not", b"the"], count).tolist() for count in counts]
+    found = prefixes(model, [b" ".join(row) for row in words])
+    # Some of those that were read, each on its own.
+    asked = {(row, int(end)) for row, count in enumerate(counts) for end in rng.integers(0, min(count, 1024), 3)}
+    for row, count in enumerate(counts):
+        count = min(count, LONGEST_TEXT_TOKENS)
+        step = -(-count // most)
+        read = sorted({*range(count, -1, -step), count + 1})
+        assert np.flatnonzero(found["score"][row] >= 0).tolist() == read
+        assert len(read) <= most + 2
+        assert (np.delete(found["score"][row], read) == -1).all()
+        asked.add((row, count))
+    asked = [(row, end) for row, end in sorted(asked) if found["score"][row, end] >= 0]
+    expected = scores(model, [b" ".join(words[row][-LONGEST_TEXT_TOKENS:][:end]) for row, end in asked])
+    assert len(asked) > 12
+    np.testing.assert_allclose([found["score"][place] for place in asked], expected, rtol=0, atol=2e-6)
 
 
 def test_classify_is_serving_default_from_examples(model, difficult_texts):
