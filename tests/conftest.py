@@ -147,6 +147,7 @@ def exported_sentiment(tmp_path_factory) -> ExportedSentiment:
         "classify": {"inputs": [serialized_example(b"The best film!")]},
         "explain": {"text": ["The best film!"]},
         "prefixes": {"text": ["The best film!"]},
+        "units": {"text": ["The best film!"]},
     }
     base = tmp_path_factory.mktemp("exported") / "sentiment"
     saved_model.save(serving, base, warm_up, "# A model of random numbers\n")

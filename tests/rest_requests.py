@@ -27,6 +27,7 @@ def sentiment_inputs(texts):
         "classify": {"inputs": strings([serialized_example(text) for text in texts])},
         "explain": {"text": strings(texts)},
         "prefixes": {"text": strings(texts)},
+        "units": {"text": strings(texts)},
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
-from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_IN_PREFIXES, LONGEST_TEXT_TOKENS
+from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_IN_PREFIXES, LONGEST_TEXT_TOKENS, MOST_UNITS
 from nlp_lstm.sentiment.prefixes import prefix_logits
 from nlp_lstm.settings import Precision
 from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary
@@ -71,6 +71,7 @@ class SentimentServing(tf.Module):
             "classify": self.classify,
             "explain": self.explain,
             "prefixes": self.prefixes,
+            "units": self.units,
         }
 
     @tf.function(input_signature=[_TEXT], autograph=False)
@@ -166,6 +167,46 @@ class SentimentServing(tf.Module):
             "tokens": shown.to_tensor("", shape=tf.stack([-1, tf.shape(ids)[1]])),
             "length": lengths,
             "score": scores[: tf.shape(ids)[0]],
+        }
+
+    @tf.function(input_signature=[_TEXT], autograph=False)
+    def units(self, text: Any) -> dict[str, Any]:
+        """The units whose shares of the logit are the largest in size, that of the largest first.
+
+        Args:
+            text: string `(batch,)`; any bytes.
+
+        Returns:
+            `tokens`, `length`, `logit` and `bias` as in `explain`; of at most `MOST_UNITS` units, `(batch, shown)`:
+            `direction`, string, `forward` or `backward`, `unit`, int32, its number there, `share`, float32, its share
+            of the logit, and `peak`, int32, the place of the token at which its state is highest; `state`, float32
+            `(batch, shown, time)`, 0 in padding; and float32 `(batch,)`: `others`, the shares of all other units, and
+            `ngrams`, that of the n-grams. `share`, `others`, `ngrams` and `bias` add up to `logit`.
+        """
+        tokens = _tokens(text)
+        ids = self._ids(tokens)
+        shown = _between(tokens, "<s>", "</s>")
+        shares, ngrams, states = self.classifier.explain_units(ids)
+        each = shares.shape[-1] // 2
+        _, chosen = tf.math.top_k(tf.abs(shares), min(MOST_UNITS, 2 * each))  # (B, K)
+        share = tf.gather(shares, chosen, batch_dims=1)
+        state = tf.gather(tf.transpose(states, [0, 2, 1]), chosen, batch_dims=1)  # (B, K, T)
+        is_token = tf.not_equal(ids, PADDING)[:, None]
+        total = tf.reduce_sum(shares, axis=-1)
+        bias = tf.fill(tf.shape(total), self.classifier.bias)
+        return {
+            "tokens": shown.to_tensor("", shape=tf.stack([-1, tf.shape(ids)[1]])),
+            "length": tf.cast(shown.row_lengths(), tf.int32),
+            "logit": total + ngrams + bias,
+            "bias": bias,
+            "ngrams": ngrams,
+            "others": total - tf.reduce_sum(share, axis=-1),
+            "direction": tf.where(chosen < each, "forward", "backward"),
+            "unit": chosen % each,
+            "share": share,
+            # A state lies above -1.
+            "peak": tf.argmax(tf.where(is_token, state, -1.0), axis=-1, output_type=tf.int32),
+            "state": tf.where(is_token, state, 0.0),
         }
 
     def _prefix_scores(self, ids: Any, length: Any) -> Any:

@@ -40,7 +40,7 @@ def test_it_says_nearly_what_float32_says(vocabulary, precision, tmp_path):
     exact = SentimentServing(classifier(vocabulary), vocabulary)
     narrow = SentimentServing(classifier(vocabulary), vocabulary, precision)
     for name, function in exact.signatures.items():
-        if name == "classify":  # by way of the first
+        if name in ("classify", "units"):  # by way of the first; the largest may be others
             continue
         expected, found = function(TEXTS), narrow.signatures[name](TEXTS)
         for key, value in expected.items():

@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from nlp_lstm import saved_model
 from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_IN_PREFIXES, LONGEST_TEXT_TOKENS
+from nlp_lstm.sentiment.serving import SentimentServing
 from nlp_lstm.text.vocabulary import BOUNDARY, UNKNOWN
 from nlp_lstm.text.words import tokenize
 
@@ -41,6 +42,19 @@ CONTRACT = {
     "prefixes": (
         {"text": ("string", [N])},
         {"tokens": ("string", [N, T]), "length": ("int32", [N]), "score": ("float32", [N, T])},
+    ),
+    "units": (
+        {"text": ("string", [N])},
+        {
+            "tokens": ("string", [N, T]),
+            "length": ("int32", [N]),
+            **{name: ("float32", [N]) for name in ("logit", "bias", "ngrams", "others")},
+            "direction": ("string", [N, 12]),
+            "unit": ("int32", [N, 12]),
+            "share": ("float32", [N, 12]),
+            "peak": ("int32", [N, 12]),
+            "state": ("float32", [N, 12, T]),
+        },
     ),
 }
 
@@ -257,6 +271,59 @@ def test_of_a_long_text_prefixes_are_read_at_every_so_many_tokens_back_from_the_
     expected = scores(model, [b" ".join(words[row][-LONGEST_TEXT_TOKENS:][:end]) for row, end in asked])
     assert len(asked) > 12
     np.testing.assert_allclose([found["score"][place] for place in asked], expected, rtol=0, atol=2e-6)
+
+
+def units(model, texts):
+    return run_signatures(model.signatures, {"units": {"text": strings(texts)}})["units"]
+
+
+def test_units_are_those_of_the_largest_shares_which_the_layers_states_give(model, exported_sentiment):
+    """By NumPy, from the states of each text alone."""
+    texts = [b"It's not a dull film, but not the best!", b"", b"the best best film"]
+    classifier = exported_sentiment.serving.classifier
+    w_max, w_mean = np.split(np.asarray(classifier.lstm.head.kernel)[:, 0], 2)
+    a, b, _ = np.asarray(classifier.mixture)
+    answer, explained = units(model, texts), explain(model, texts)
+    for name in ("tokens", "length"):
+        np.testing.assert_array_equal(answer[name], explained[name])
+    for row, length in enumerate(answer["length"]):
+        tokens = [token.decode() for token in answer["tokens"][row, 1 : length - 1]]
+        known = exported_sentiment.vocabulary.lookup(tf.constant(tokens, tf.string)).numpy()
+        ids = np.array([[BOUNDARY, *known, BOUNDARY]], np.int32)
+        states = np.concatenate([part[0] for part in classifier.lstm.encoder(ids)], axis=-1)  # (T, 2U)
+        shares = a * (w_max * states.max(axis=0) + w_mean * states.mean(axis=0))
+        order = np.argsort(-np.abs(shares))
+        names = [("forward" if place < 6 else "backward", place % 6) for place in order]
+        found = list(zip(answer["direction"][row], answer["unit"][row], strict=True))
+        assert [(direction.decode(), unit) for direction, unit in found] == names
+        np.testing.assert_allclose(answer["share"][row], shares[order], rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(answer["peak"][row], states.argmax(axis=0)[order])
+        np.testing.assert_allclose(answer["state"][row, :, :length], states.T[order], rtol=0, atol=1e-6)
+        assert (answer["state"][row, :, length:] == 0).all()
+        ngrams = b * (classifier.ngrams(ids).numpy()[0] - np.asarray(classifier.ngrams.bias))
+        np.testing.assert_allclose(answer["ngrams"][row], ngrams, rtol=0, atol=1e-5)
+        assert abs(ngrams) > 0.01
+    np.testing.assert_allclose(answer["logit"], explained["logit"], rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(answer["bias"], explained["bias"])
+
+
+def test_shares_of_units_n_grams_and_bias_add_up_to_the_logit(model, difficult_texts):
+    answer = units(model, difficult_texts)
+    parts = answer["share"].sum(axis=1) + answer["others"] + answer["ngrams"] + answer["bias"]
+    np.testing.assert_allclose(parts, answer["logit"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-answer["logit"])), scores(model, difficult_texts), rtol=0, atol=2e-6)
+
+
+def test_of_more_units_than_are_shown_the_others_are_added_up(exported_sentiment, monkeypatch):
+    monkeypatch.setattr("nlp_lstm.sentiment.serving.MOST_UNITS", 5)
+    serving = SentimentServing(exported_sentiment.serving.classifier, exported_sentiment.vocabulary)
+    texts = tf.constant(["The best film!", "dull"])
+    few, all_of_them = serving.units(texts), exported_sentiment.serving.units(texts)
+    for name in ("direction", "unit", "share", "peak", "state"):
+        np.testing.assert_array_equal(few[name], all_of_them[name][:, :5])
+    np.testing.assert_allclose(few["others"], np.sum(all_of_them["share"][:, 5:], axis=1), rtol=0, atol=1e-5)
+    assert np.abs(few["others"]).min() > 1e-3
+    np.testing.assert_allclose(all_of_them["others"], [0, 0], rtol=0, atol=1e-5)
 
 
 def test_classify_is_serving_default_from_examples(model, difficult_texts):
