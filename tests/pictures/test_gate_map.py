@@ -53,9 +53,19 @@ def test_one_token(tmp_path):
 
 def test_many_tokens_go_over_several_lines(tmp_path):
     """A line is as wide as the picture becomes, and each further line makes it higher."""
-    shapes = [drawn(tmp_path / f"{count}.png", ["film"] * count).shape for count in (28, 29, 60)]
+    shapes = [drawn(tmp_path / f"{count}.png", ["film"] * count).shape for count in (8, 16, 64)]
     assert shapes[0][1] == shapes[1][1] == shapes[2][1]
     assert shapes[0][0] < shapes[1][0] < shapes[2][0]
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 9, 17, 63, 64, 65, 200, 1026])
+def test_lines_are_of_like_length_and_narrow_where_they_are_few(tokens):
+    lines = gate_map._lines(tokens)
+    assert [place for line in lines for place in line] == list(range(tokens))
+    lengths = [len(line) for line in lines]
+    assert max(lengths) - min(lengths) < len(lines) + 1
+    assert max(lengths) == lengths[0] <= (8 if tokens <= 64 else 28)
+    assert len(lines) == -(-tokens // (8 if tokens <= 64 else 28))
 
 
 def test_long_tokens_over_several_lines(tmp_path):
