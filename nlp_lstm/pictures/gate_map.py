@@ -27,7 +27,8 @@ _DPI = 140
 _CELL_WIDTH, _CELL_HEIGHT, _GAP = 0.42, 0.24, 0.07  # inches; the gap parts what has a scale of its own
 _LABEL_SIZE, _NUMBER_SIZE = 8, 7  # points
 _LINE_PANEL_HEIGHT = 0.6  # inches
-_COLOR_BAR_WIDTH, _COLOR_BAR_HEIGHT, _COLOR_BAR_DISTANCE = 1.0, 0.1, 1.5  # inches
+_COLOR_BAR_WIDTH, _COLOR_BAR_HEIGHT, _COLOR_BAR_DISTANCE = 0.95, 0.1, 1.25  # inches
+_TITLES_WIDTH = 0.7  # inches, left of the cells, below which the first scale may begin
 
 
 def gate_rows(answer: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -143,7 +144,7 @@ def _draw_scales(figure: Any, scales: Sequence[tuple[str, str, float, float]]) -
 
     width, height = figure.get_size_inches()
     for number, (label, colormap, lowest, highest) in enumerate(scales):
-        left, bottom = _COLOR_BAR_DISTANCE * number, -0.25 - _COLOR_BAR_HEIGHT
+        left, bottom = _COLOR_BAR_DISTANCE * number - _TITLES_WIDTH, -_COLOR_BAR_HEIGHT
         below = figure.add_axes((left / width, bottom / height, _COLOR_BAR_WIDTH / width, _COLOR_BAR_HEIGHT / height))
         middle = (lowest + highest) / 2
         bar = figure.colorbar(
@@ -154,7 +155,7 @@ def _draw_scales(figure: Any, scales: Sequence[tuple[str, str, float, float]]) -
         )
         bar.ax.set_xticklabels([f"{value:+.2f}" if lowest < 0 and value else f"{value:g}" for value in bar.get_ticks()])
         bar.ax.tick_params(labelsize=7)
-        bar.set_label(label, fontsize=8)
+        bar.set_label(label, fontsize=_LABEL_SIZE)
 
 
 def _draw_curve(axes: Any, line: range, scores: np.ndarray, fonts: Fonts) -> None:

@@ -181,7 +181,7 @@ def explain(
         if plot is not None:
             title = f"{answer['label']}, P(positive) = {answer['score']:.3f}"
             states = {
-                f"{unit_table.unit_name(unit)}  {unit['share']:+.2f}": unit["state"]
+                f"{unit_table.unit_name(unit)}  {unit['share']:+.3f}": unit["state"]
                 for unit in deciding.get("units", ())
             }
             with told_if_unwritable("--plot", plot):
