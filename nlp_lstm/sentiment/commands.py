@@ -117,6 +117,32 @@ def evaluate(
 
 
 @app.command
+def pairs(*, data: Path, model: cli.Model = None, run: cli.Run = None, json: cli.Json = False) -> None:
+    """Judge a model on pairs of texts that differ in little but in their sentiment.
+
+    Parameters
+    ----------
+    data
+        JSON Lines, each with a `kind`, a `positive` text and a `negative` one. Of the kind `intensity` the first needs
+        to be no more than the more positive one.
+    """
+    model = cli.shipped_unless_named(model, run, "sentiment")
+    result = inference.judge_pairs(inference.open_signature(model, run), data)
+    if json:
+        cli.print_json(result)
+        return
+    print(f"{'pairs':24} {'':4}  higher  both right")
+    for row in (*result["by_kind"], {"kind": "all", **result}):
+        both_right = "" if row["both_right"] is None else f"{row['both_right']:.4f}"
+        print(f"{for_terminal(row['kind']):24} {row['pairs']:4}  {row['higher']:.4f}  {both_right}".rstrip())
+    for wrong in result["wrong"]:
+        first, second = wrong["scores"]
+        print(
+            f"not higher: {first:.3f} {for_terminal(wrong['positive'])}  {second:.3f} {for_terminal(wrong['negative'])}"
+        )
+
+
+@app.command
 def predict(
     *texts: cli.Texts,
     file: cli.TextFile = None,

@@ -19,6 +19,7 @@ from nlp_lstm.pictures.reliability import draw_confusion, draw_reliability
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.metrics import binary_classification
+from nlp_lstm.sentiment.minimal_pairs import judged, read_pairs
 from nlp_lstm.sentiment.serving import SentimentServing
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.text.words import tokenize
@@ -134,6 +135,14 @@ def evaluate(
         "seconds": round(seconds, 2),
         "texts_per_second": round(len(texts) / seconds, 1),
     }
+
+
+def judge_pairs(signature: Signature, source: Path) -> dict[str, Any]:
+    """Judge a model on a file of minimal pairs: `nlp_lstm.sentiment.minimal_pairs.judged`."""
+    pairs = read_pairs(source)
+    texts = [text.encode("utf-8", "replace") for pair in pairs for text in (pair.positive, pair.negative)]
+    scores = predict(signature, texts)["score"].reshape(-1, 2)
+    return {"data": str(source), **judged(pairs, scores[:, 0], scores[:, 1])}
 
 
 def _lengths(texts: Sequence[bytes]) -> list[int]:

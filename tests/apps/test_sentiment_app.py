@@ -231,7 +231,7 @@ class TestVerbs:
 
     def test_help(self, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")
-        for verb in ("train", "evaluate", "predict", "explain", "export"):
+        for verb in ("train", "evaluate", "pairs", "predict", "explain", "export"):
             result = call(verb, "--help")
             assert (result.status, result.err) == (0, "")
             assert f"Usage: sentiment {verb}" in result.out
@@ -370,6 +370,46 @@ class TestPredict:
         alone = call("predict", "--model", model, "--json", *(texts[number] for number in some)).objects
         for number, answer in zip(some, alone, strict=True):
             assert answers[number]["score"] == pytest.approx(answer["score"], abs=1e-6)
+
+
+@pytest.mark.usefixtures("loaded_once")
+class TestPairs:
+    @pytest.fixture
+    def file(self, tmp_path):
+        """One pair that the model tells apart, whichever of these texts it takes for better, and the same turned."""
+        path = tmp_path / "pairs.jsonl"
+
+        def write(better, worse):
+            pairs = [("negation", better, worse), ("intensity", better, worse), ("negation", worse, better)]
+            rows = [{"kind": kind, "positive": one, "negative": other} for kind, one, other in pairs]
+            path.write_text("\n".join(json.dumps(row) for row in rows))
+            return path
+
+        return write
+
+    def test_figures(self, model, run, file, sample_texts):
+        answers = call("predict", "--model", model, "--json", *sample_texts[:20]).objects
+        scores = {answer["text"]: answer["score"] for answer in answers}
+        better, worse = max(scores, key=scores.get), min(scores, key=scores.get)
+        assert scores[better] - scores[worse] > 1e-3
+        path = file(better, worse)
+        found = call("pairs", "--model", model, "--data", path, "--json").object
+        right = float(scores[better] > 0.5 >= scores[worse])
+        assert (found["pairs"], found["higher"], found["both_right"]) == (3, pytest.approx(2 / 3), right / 2)
+        assert [row["kind"] for row in found["by_kind"]] == ["negation", "intensity"]
+        (wrong,) = found["wrong"]
+        assert wrong["scores"] == pytest.approx([scores[worse], scores[better]], abs=1e-6)
+        lines = call("pairs", "--model", model, "--data", path).lines
+        assert [line.split() for line in lines[1:4]] == [
+            ["negation", "2", "0.5000", f"{right / 2:.4f}"],
+            ["intensity", "1", "1.0000"],
+            ["all", "3", "0.6667", f"{right / 2:.4f}"],
+        ]
+        assert lines[4:] == [f"not higher: {scores[worse]:.3f} {worse}  {scores[better]:.3f} {better}"]
+        assert call("pairs", "--run", run, "--data", path).lines == lines
+
+    def test_a_file_that_is_not_there(self, model, tmp_path):
+        assert call("pairs", "--model", model, "--data", tmp_path / "none").is_mistake("none", "No such file")
 
 
 @pytest.mark.usefixtures("loaded_once")
