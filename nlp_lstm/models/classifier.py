@@ -154,6 +154,34 @@ class SentimentClassifier(keras.Model):
         polarity = ops.sum(states * weights * (w_mean / length + w_max * is_highest), axis=-1)
         return self._logits(self._pool([direction.hidden for direction in gates], is_token)), polarity, gates
 
+    def explain_units(self, ids: Any) -> tuple[Any, Any, Any]:
+        r"""What each unit did to the logit.
+
+        >>> classifier = SentimentClassifier(BidirectionalEncoder(1000, 16, 8))
+        >>> classifier.build((None, None))
+        >>> ids = np.array([[5, 7, 9, 0]])
+        >>> shares, ngrams, states = classifier.explain_units(ids)
+        >>> np.allclose(ops.sum(shares, axis=1) + ngrams + classifier.bias, classifier(ids), atol=1e-6)
+        True
+        >>> shares.shape, states.shape
+        (TensorShape([1, 16]), TensorShape([1, 4, 16]))
+
+        .. math:: p_u = w_{\text{max},u} \max_t s_{t,u} + w_{\text{mean},u} \tfrac{1}{n} \sum_t s_{t,u}
+
+        Args:
+            ids: token ids `(batch, time)`, 0 being padding.
+
+        Returns:
+            Each unit's share of the logit `(batch, 2 * units)`, those that read forwards first; what n-grams add to it,
+            `(batch,)`, of which this model has none; and the units' states `(batch, time, 2 * units)` in the order of
+            the text. Shares, n-grams and `bias` add up to the logit.
+        """
+        directions = self.encoder(ids)
+        pooled = self._pool(directions, ops.not_equal(ids, 0))
+        from_maxima, from_means = ops.split(pooled * self.folded_head()[0], 2, axis=-1)
+        shares = from_maxima + from_means
+        return shares, ops.zeros_like(shares[:, 0]), ops.concatenate(directions, axis=-1)
+
     def get_config(self) -> dict[str, Any]:
         return {
             "encoder": keras.saving.serialize_keras_object(self.encoder),
@@ -214,6 +242,12 @@ class BlendedClassifier(keras.Model):
         shares = self.ngrams.shares(ids)
         ngram_logits = ops.sum(shares, axis=-1) + self.ngrams.bias
         return a * logits + b * ngram_logits + c, a * polarity + b * shares, gates
+
+    def explain_units(self, ids: Any) -> tuple[Any, Any, Any]:
+        """As `SentimentClassifier.explain_units`, with the share of all n-grams together."""
+        a, b, _ = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
+        shares, _, states = self.lstm.explain_units(ids)
+        return a * shares, b * ops.sum(self.ngrams.shares(ids), axis=-1), states
 
     def get_config(self) -> dict[str, Any]:
         return {
