@@ -16,22 +16,19 @@ from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
-from nlp_lstm.models.ngrams import NgramClassifier
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier
 from nlp_lstm.sentiment.head_fitting import fit_head
-from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
+from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams, teach
 from nlp_lstm.sentiment.settings import BLEND, TASK, Settings
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 
-TEACHER_BUCKETS = 2**21
 SENTENCE_ENDS = (".", "!", "?", "…")
 MOST_SENTENCES = 3
-TOKENS_AT_ONCE = 100_000
 
 
 def train(source: str, run: RunFolder, settings: Settings) -> None:
@@ -69,7 +66,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings)
     fit_head(trained, training, validation, run, settings)
     if settings.teacher_order and unlabelled:
-        labels = _taught(training, unlabelled, len(vocabulary), settings)
+        labels = teach(training.ids, training.labels, unlabelled, settings.teacher_order, settings.ngram_regularization)
         training = _EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
     _train_with_labels(trained, training, validation, vocabulary, run, settings)
     kernel, bias = trained.folded_head()
@@ -100,19 +97,6 @@ def _start_from(other: RunFolder, encoder: BidirectionalEncoder, settings: Setti
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
     model.build((None, None))
     model.load_weights(other.best_weights("pretraining"))
-
-
-def _taught(
-    training: _EncodedTexts, unlabelled: list[np.ndarray], vocabulary_size: int, settings: Settings
-) -> list[float]:
-    """What an n-gram model, fitted on the labelled texts, thinks of those without labels: P(positive) of each."""
-    teacher = NgramClassifier(vocabulary_size, settings.teacher_order, TEACHER_BUCKETS)
-    teacher.build((None, None))
-    fit_ngrams(teacher, training.ids, training.labels, settings.ngram_regularization)
-    labels = np.zeros(len(unlabelled))
-    for places, batch in batches.sorted_batches(unlabelled, TOKENS_AT_ONCE):
-        labels[places] = keras.ops.convert_to_numpy(keras.ops.sigmoid(teacher(batch)))
-    return labels.tolist()
 
 
 def _round_to_half(table: Any) -> None:
