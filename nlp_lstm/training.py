@@ -113,8 +113,48 @@ class _AveragedWeights(keras.callbacks.SwapEMAWeights):
             weight.assign(value)
 
 
+@keras.saving.register_keras_serializable("nlp_lstm")
+class LayerwiseAdam(keras.optimizers.Adam):
+    """Adam with smaller rates for some weights (discriminative fine-tuning: Howard and Ruder 2018, section 3.2).
+
+    >>> optimizer = LayerwiseAdam(0.1, rate_shares={"embedding": 0.1})
+    >>> variable = keras.Variable([1.0], name="embedding")
+    >>> optimizer.apply([np.ones(1)], [variable])
+    >>> round(float(variable.numpy()[0]), 3)
+    0.99
+
+    Args:
+        learning_rate: and all others, as of `keras.optimizers.Adam`.
+        rate_shares: from a part of a variable's path to its share of the rate; the first that fits counts.
+    """
+
+    def __init__(self, learning_rate: Any, rate_shares: dict[str, float], **kwargs: Any):
+        super().__init__(learning_rate, **kwargs)
+        self.rate_shares = rate_shares
+
+    def build(self, variables: Any) -> None:
+        super().build(variables)
+        self._shares = [
+            next((share for part, share in self.rate_shares.items() if part in variable.path), 1.0)
+            for variable in variables
+        ]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        # TensorFlow hands its own variable, which has no path.
+        super().update_step(gradient, variable, learning_rate * self._shares[self._get_variable_index(variable)])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate_shares": self.rate_shares}
+
+
 def adam(
-    learning_rate: float, steps: int, *, final_share: float, clip_norm: float, averaging: float = 0.0
+    learning_rate: float,
+    steps: int,
+    *,
+    final_share: float,
+    clip_norm: float,
+    averaging: float = 0.0,
+    rate_shares: dict[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Adam with a rate that rises for a twentieth of all steps and falls along a cosine.
 
@@ -128,6 +168,7 @@ def adam(
         final_share: the rate ends at this share of the highest.
         clip_norm: largest norm of the gradient.
         averaging: decay of an exponential average of the weights, which is what is validated and kept; 0 for none.
+        rate_shares: as of `LayerwiseAdam`.
     """
     schedule: Any = learning_rate
     if steps:
@@ -138,9 +179,26 @@ def adam(
             warmup_target=learning_rate,
             warmup_steps=max(1, steps // 20),
         )
-    return keras.optimizers.Adam(
-        schedule, global_clipnorm=clip_norm, use_ema=averaging > 0, ema_momentum=averaging or None
+    return LayerwiseAdam(
+        schedule,
+        rate_shares or {},
+        global_clipnorm=clip_norm,
+        use_ema=averaging > 0,
+        ema_momentum=averaging or None,
     )
+
+
+def averaging_within(decay: float, steps: int) -> float:
+    """The decay of an average of weights that spans no more than a fifth of a stage, however short it is.
+
+    >>> averaging_within(0.999, steps=100_000), averaging_within(0.999, steps=50), averaging_within(0.999, steps=3)
+    (0.999, 0.9, 0.0)
+
+    Args:
+        decay: what is asked for; an average of decay `d` spans about `1 / (1 - d)` steps.
+        steps: of the whole stage.
+    """
+    return min(decay, max(0.0, 1.0 - 5.0 / steps))
 
 
 def rate_by_plateau(

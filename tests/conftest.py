@@ -146,6 +146,8 @@ def exported_sentiment(tmp_path_factory) -> ExportedSentiment:
         "serving_default": {"text": ["The best film!", "A dull film."]},
         "classify": {"inputs": [serialized_example(b"The best film!")]},
         "explain": {"text": ["The best film!"]},
+        "prefixes": {"text": ["The best film!"]},
+        "units": {"text": ["The best film!"]},
     }
     base = tmp_path_factory.mktemp("exported") / "sentiment"
     saved_model.save(serving, base, warm_up, "# A model of random numbers\n")

@@ -26,6 +26,8 @@ def sentiment_inputs(texts):
         "serving_default": {"text": strings(texts)},
         "classify": {"inputs": strings([serialized_example(text) for text in texts])},
         "explain": {"text": strings(texts)},
+        "prefixes": {"text": strings(texts)},
+        "units": {"text": strings(texts)},
     }
 
 

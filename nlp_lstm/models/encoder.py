@@ -92,14 +92,24 @@ class BidirectionalEncoder(keras.layers.Layer):
         self.forward_lstm.build(embedded_shape)
         self.backward_lstm.build(embedded_shape)
 
-    def call(self, ids: Any, training: bool = False) -> tuple[Any, Any]:
+    def call(self, ids: Any, training: bool = False, noise: Any = None) -> tuple[Any, Any]:
+        """The states forwards and backwards, each `(batch, time, units)` in the order of the text.
+
+        Args:
+            ids: token ids `(batch, time)`, 0 being padding.
+            training: whether dropout applies.
+            noise: what to add to the embedded tokens, `(batch, time, embedding_size)`.
+        """
         mask = ops.not_equal(ids, 0)  # (B, T)
-        embedded = self.word_dropout(self._embed(ids), training=training)  # (B, T, D)
+        embedded = self._embed(ids)  # (B, T, D)
+        if noise is not None:
+            embedded = embedded + ops.cast(noise, embedded.dtype)
+        embedded = self.word_dropout(embedded, training=training)
         forward = self.forward_lstm(embedded, mask=mask, training=training)  # (B, T, U)
         backward = self.backward_lstm(embedded, mask=mask, training=training)
         return forward, ops.flip(backward, axis=1)  # the layer gives them in the order of its walk
 
-    def readings(self, ids: Any, training: bool = False) -> tuple[Any, Any, Any]:
+    def readings(self, ids: Any, training: bool = False, noise: Any = None) -> tuple[Any, Any, Any]:
         """The states of both directions for what does not ask for their order, such as a mean or a maximum.
 
         >>> encoder = BidirectionalEncoder(vocabulary_size=1000, embedding_size=16, units=8)
@@ -113,6 +123,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         Args:
             ids: token ids `(batch, time)`, 0 being padding wherever it stands.
             training: whether dropout applies.
+            noise: what to add to the embedded tokens in training, `(batch, time, embedding_size)`.
 
         Returns:
             The states forwards and backwards, each `(batch, time, units)`, and which of them belong to a token, boolean
@@ -120,7 +131,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         """
         is_token = ops.not_equal(ids, 0)
         if training:
-            return *self(ids, training=True), is_token
+            return *self(ids, training=True, noise=noise), is_token
         steps = ops.shape(ids)[1]
         place = ops.arange(steps, dtype="int32")[None]
         ahead, behind = (

@@ -41,8 +41,32 @@ def crop(ids: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:
     return ids[start : start + longest]
 
 
+def snippet(ids: np.ndarray, is_end: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray | None:
+    """A few sentences from anywhere in a text, as a text of their own; None where a text has no two of them.
+
+    >>> is_end = np.arange(10) == 9  # token 9 is a full stop
+    >>> snippet(np.array([2, 5, 6, 9, 7, 8, 9, 2]), is_end, most=1, rng=np.random.default_rng(0))
+    array([2, 7, 8, 9, 2], dtype=int32)
+
+    Args:
+        ids: of the text, its boundaries included.
+        is_end: of each token id, whether it ends a sentence.
+        most: the most sentences.
+        rng: what draws the number of sentences and their place.
+    """
+    inner = ids[1:-1]
+    # Behind the last of several marks, such as of an ellipsis.
+    stops = np.flatnonzero(is_end[inner] & ~np.append(is_end[inner[1:]], False)) + 1
+    bounds = np.unique([0, *stops, len(inner)])
+    if len(bounds) < 3:
+        return None
+    number = int(rng.integers(1, min(most, len(bounds) - 2) + 1))
+    first = int(rng.integers(0, len(bounds) - number))
+    return np.concatenate([[BOUNDARY], inner[bounds[first] : bounds[first + number]], [BOUNDARY]]).astype(np.int32)
+
+
 def bucketed_batches(
-    ids: Sequence[np.ndarray], labels: Sequence[int | None], tokens_per_batch: int, longest: int, seed: Sequence[int]
+    ids: Sequence[np.ndarray], labels: Sequence[float | None], tokens_per_batch: int, longest: int, seed: Sequence[int]
 ) -> tf.data.Dataset:
     """One epoch of shuffled batches of texts of like length: `(ids (batch, time), labels (batch,))`.
 
@@ -88,17 +112,3 @@ def sorted_batches(ids: Sequence[np.ndarray], tokens_per_batch: int) -> Iterator
             batch[row, : len(ids[place])] = ids[place]
         yield places, batch
         start = stop
-
-
-def running_windows(ids: Sequence[np.ndarray], length: int, seed: Sequence[int]) -> np.ndarray:
-    """Texts in random order as one run, cut into full windows `(windows, length)` in random order.
-
-    The last ids, too few for a window, are left out; a run shorter than one window is repeated to fill it.
-    """
-    rng = np.random.default_rng(list(seed))
-    run = np.concatenate([ids[index] for index in rng.permutation(len(ids))])
-    if len(run) < length:
-        run = np.resize(run, length)
-    run = run[rng.integers(0, min(length, len(run) - length + 1)) :]
-    windows = run[: len(run) // length * length].reshape(-1, length)
-    return windows[rng.permutation(len(windows))]

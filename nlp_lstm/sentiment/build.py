@@ -11,7 +11,7 @@ from nlp_lstm.text.vocabulary import Vocabulary
 
 
 def build_classifier(
-    settings: Settings, vocabulary_size: int, stored_dtype: str | None = None
+    settings: Settings, vocabulary_size: int, stored_dtype: str | None = None, standardized: bool = False
 ) -> SentimentClassifier | BlendedClassifier:
     """The classifier that the settings describe, its weights drawn; `stored_dtype` is that of the large tables."""
     encoder = BidirectionalEncoder(
@@ -23,8 +23,9 @@ def build_classifier(
         recurrent_dropout=settings.recurrent_dropout,
         seed=settings.seed,
         embedding_dtype=stored_dtype,
+        lstm_dtype=None if stored_dtype else settings.precision,
     )
-    classifier = SentimentClassifier(encoder, settings.pooled_dropout, seed=settings.seed)
+    classifier = SentimentClassifier(encoder, settings.pooled_dropout, settings.seed, standardized)
     classifier.build((None, None))
     if not settings.ngram_buckets:
         return classifier

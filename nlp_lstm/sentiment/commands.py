@@ -10,17 +10,20 @@ from nlp_lstm.datasets.review_table import TableFormat
 from nlp_lstm.datasets.reviews import Part
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import told_if_unwritable
+from nlp_lstm.notices import tell
 from nlp_lstm.run_folder import RunFolder, as_started
+from nlp_lstm.sentiment.limits import MOST_UNITS
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.visible import for_terminal
 
 if TYPE_CHECKING:
-    from nlp_lstm.pictures import gate_map
+    from nlp_lstm.pictures import gate_map, unit_table
     from nlp_lstm.sentiment import export as exporting
     from nlp_lstm.sentiment import inference
     from nlp_lstm.sentiment import train as training
 else:
     gate_map = cli.LazyModule("nlp_lstm.pictures.gate_map")
+    unit_table = cli.LazyModule("nlp_lstm.pictures.unit_table")
     exporting = cli.LazyModule("nlp_lstm.sentiment.export")
     inference = cli.LazyModule("nlp_lstm.sentiment.inference")
     training = cli.LazyModule("nlp_lstm.sentiment.train")
@@ -114,6 +117,32 @@ def evaluate(
 
 
 @app.command
+def pairs(*, data: Path, model: cli.Model = None, run: cli.Run = None, json: cli.Json = False) -> None:
+    """Judge a model on pairs of texts that differ in little but in their sentiment.
+
+    Parameters
+    ----------
+    data
+        JSON Lines, each with a `kind`, a `positive` text and a `negative` one. Of the kind `intensity` the first needs
+        to be no more than the more positive one.
+    """
+    model = cli.shipped_unless_named(model, run, "sentiment")
+    result = inference.judge_pairs(inference.open_signature(model, run), data)
+    if json:
+        cli.print_json(result)
+        return
+    print(f"{'pairs':24} {'':4}  higher  both right")
+    for row in (*result["by_kind"], {"kind": "all", **result}):
+        both_right = "" if row["both_right"] is None else f"{row['both_right']:.4f}"
+        print(f"{for_terminal(row['kind']):24} {row['pairs']:4}  {row['higher']:.4f}  {both_right}".rstrip())
+    for wrong in result["wrong"]:
+        first, second = wrong["scores"]
+        print(
+            f"not higher: {first:.3f} {for_terminal(wrong['positive'])}  {second:.3f} {for_terminal(wrong['negative'])}"
+        )
+
+
+@app.command
 def predict(
     *texts: cli.Texts,
     file: cli.TextFile = None,
@@ -142,30 +171,49 @@ def explain(
     encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
+    units: bool = False,
+    count: int = 5,
     plot: Path | None = None,
     json: cli.JsonLines = False,
 ) -> None:
-    """Show each token's share of the verdict and how far the gates stood open at it.
+    """Show each token's share of the verdict, P(positive) of the text up to it, and how far the gates stood open at it.
 
     Parameters
     ----------
+    units
+        Show the units that decide, too: those whose shares of the verdict are the largest.
+    count
+        How many of them.
     plot
         Draw the heat map of the one text into this PNG file.
     """
     model = cli.shipped_unless_named(model, run, "sentiment")
     cli.check_suffix("--plot", plot, ".png")
+    if not 1 <= count <= MOST_UNITS:
+        raise UserError(f"--count is {count}: expected 1 to {MOST_UNITS}")
     inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: explain them one at a time")
-    signature = inference.open_signature(model, run, "explain")
+    signatures = inference.open_signatures(model, run, "explain", wanted=["prefixes", "units"])
+    if units and "units" not in signatures:
+        raise UserError(f"the model at '{model}' was exported before there was --units: export its run again")
+    if "prefixes" not in signatures:
+        tell(f"the model at '{model}' does not tell P(positive) up to each token: for that, export its run again")
     for text in inputs:
-        answer = inference.explain(signature, text)
+        answer = inference.explain(signatures["explain"], text)
+        scores = inference.prefix_scores(signatures["prefixes"], text) if "prefixes" in signatures else None
+        deciding = inference.explain_units(signatures["units"], text, count) if units else {}
         rows = gate_map.gate_rows(answer)
         if plot is not None:
             title = f"{answer['label']}, P(positive) = {answer['score']:.3f}"
+            states = {
+                f"{unit_table.unit_name(unit)}  {unit['share']:+.3f}": unit["state"]
+                for unit in deciding.get("units", ())
+            }
             with told_if_unwritable("--plot", plot):
-                gate_map.draw_heat_map(answer["tokens"], answer["polarity"], rows, title, plot)
+                gate_map.draw_heat_map(answer["tokens"], answer["polarity"], rows, title, plot, scores, states)
         if json:
+            read = {} if scores is None else {"prefix_scores": [x if x >= 0 else None for x in scores.tolist()]}
             cli.print_json(
                 {
                     "text": text.decode("utf-8", "replace"),
@@ -175,16 +223,21 @@ def explain(
                     "bias": float(answer["bias"]),
                     "tokens": answer["tokens"],
                     "polarity": answer["polarity"].tolist(),
+                    **read,
                     **{
                         name: answer[name].tolist()
                         for name in sorted(answer)
                         if name.startswith(("forward_", "backward_"))
                     },
+                    **deciding,
                 }
             )
         else:
             title = f"{answer['label']}  P(positive) = {answer['score']:.3f}  bias {answer['bias']:+.3f}"
-            gate_map.print_table(answer["tokens"], answer["polarity"], rows, title)
+            gate_map.print_table(answer["tokens"], answer["polarity"], rows, title, scores)
+            if units:
+                rest = {"other units": deciding["other_units"], "n-grams": deciding["ngrams"], "bias": answer["bias"]}
+                unit_table.print_units(answer["tokens"], deciding["units"], rest)
 
 
 @app.command

@@ -41,6 +41,8 @@ def export_run(run: RunFolder, target: Path, precision: Precision = "float32") -
         "serving_default": {"text": _EXAMPLE_TEXTS},
         "classify": {"inputs": examples},
         "explain": {"text": _EXAMPLE_TEXTS},
+        "prefixes": {"text": _EXAMPLE_TEXTS},
+        "units": {"text": _EXAMPLE_TEXTS},
     }
     return saved_model.save(serving, target, warm_up, _model_card(run, settings, weights, precision))
 

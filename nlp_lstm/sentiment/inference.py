@@ -19,6 +19,7 @@ from nlp_lstm.pictures.reliability import draw_confusion, draw_reliability
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.metrics import binary_classification
+from nlp_lstm.sentiment.minimal_pairs import judged, read_pairs
 from nlp_lstm.sentiment.serving import SentimentServing
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.text.words import tokenize
@@ -31,19 +32,30 @@ Signature = Callable[..., Mapping[str, Any]]
 
 def open_signature(model: Path, run: Path | None, signature: str = "serving_default") -> Signature:
     """A signature of a training run where one is named, else of an exported model: texts in, a dict of tensors out."""
+    return open_signatures(model, run, signature)[signature]
+
+
+def open_signatures(model: Path, run: Path | None, *names: str, wanted: Sequence[str] = ()) -> dict[str, Signature]:
+    """Several signatures of one model by their names; of those `wanted` the ones that it has.
+
+    Models exported by an earlier version have fewer than this one gives them.
+    """
     if run is not None:
         classifier, vocabulary, _ = load_run(RunFolder(run))
         held: Any = SentimentServing(classifier, vocabulary)
     else:
-        held = saved_model.load(model, signature, "classify")  # which no other app's models have
-    function = held.signatures[signature]
+        held = saved_model.load(model, *names, "classify")  # which no other app's models have
 
-    def call(text: Any) -> Mapping[str, Any]:
-        # TensorFlow frees the variables of a module that nobody holds, though its functions live on.
-        assert held is not None
-        return function(text=text)
+    def held_signature(function: Signature) -> Signature:
+        def call(text: Any) -> Mapping[str, Any]:
+            # TensorFlow frees the variables of a module that nobody holds, though its functions live on.
+            assert held is not None
+            return function(text=text)
 
-    return call
+        return call
+
+    found = {name: held.signatures[name] for name in (*names, *wanted) if name in held.signatures}
+    return {name: held_signature(function) for name, function in found.items()}
 
 
 def predict(signature: Signature, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
@@ -59,6 +71,35 @@ def explain(signature: Signature, text: bytes) -> dict[str, Any]:
     answer["tokens"] = [token.decode("utf-8") for token in answer["tokens"]]
     answer["label"] = answer["label"].decode()
     return answer
+
+
+def prefix_scores(signature: Signature, text: bytes) -> np.ndarray:
+    """P(positive) of one text up to each of its tokens `(tokens,)`, by the `prefixes` signature; -1 where unread."""
+    return signature(text=tf.constant([text]))["score"].numpy()[0]
+
+
+def explain_units(signature: Signature, text: bytes, count: int) -> dict[str, Any]:
+    """The units whose shares of a text's logit are the largest in size, by the `units` signature.
+
+    Returns:
+        `units`, at most `count`, each with `direction`, `unit`, `share`, `peak` and `state` (a list over the tokens);
+        `other_units`, what all others add to the logit; and `ngrams`, what n-grams add.
+    """
+    answer = {name: value.numpy()[0] for name, value in signature(text=tf.constant([text])).items()}
+    units = [
+        {
+            "direction": direction.decode(),
+            "unit": int(unit),
+            "share": float(share),
+            "peak": int(peak),
+            "state": state[: answer["length"]].tolist(),
+        }
+        for direction, unit, share, peak, state in zip(
+            *(answer[name] for name in ("direction", "unit", "share", "peak", "state")), strict=True
+        )
+    ]
+    others = float(answer["others"]) + sum(unit["share"] for unit in units[count:])
+    return {"units": units[:count], "other_units": others, "ngrams": float(answer["ngrams"])}
 
 
 def evaluate(
@@ -94,6 +135,14 @@ def evaluate(
         "seconds": round(seconds, 2),
         "texts_per_second": round(len(texts) / seconds, 1),
     }
+
+
+def judge_pairs(signature: Signature, source: Path) -> dict[str, Any]:
+    """Judge a model on a file of minimal pairs: `nlp_lstm.sentiment.minimal_pairs.judged`."""
+    pairs = read_pairs(source)
+    texts = [text.encode("utf-8", "replace") for pair in pairs for text in (pair.positive, pair.negative)]
+    scores = predict(signature, texts)["score"].reshape(-1, 2)
+    return {"data": str(source), **judged(pairs, scores[:, 0], scores[:, 1])}
 
 
 def _lengths(texts: Sequence[bytes]) -> list[int]:

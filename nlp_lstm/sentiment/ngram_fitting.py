@@ -1,10 +1,13 @@
 """Fit the n-gram model, and the mixture of it and the LSTM: both small convex problems that scikit-learn solves."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 import scipy.sparse
+import scipy.special
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from nlp_lstm.models.classifier import BlendedClassifier
@@ -15,7 +18,7 @@ _TOKENS_PER_BATCH = 200_000
 
 
 def fit_ngrams(
-    ngrams: NgramClassifier, ids: Sequence[np.ndarray], labels: Sequence[int], regularization: float
+    ngrams: NgramClassifier, ids: Sequence[np.ndarray], labels: Sequence[float], regularization: float
 ) -> None:
     r"""Set an n-gram model's weights (Wang and Manning 2012, section 2.3, with logistic loss).
 
@@ -37,15 +40,63 @@ def fit_ngrams(
         labels: 0 or 1 for each; both must occur.
         regularization: strength of the penalty on the squared weights.
     """
-    present = _present_ngrams(ngrams, ids)
+    weights, bias = _fitted(_present_ngrams(ngrams, ids), labels, regularization)
+    ngrams.table.assign(weights.astype(np.float32))
+    ngrams.bias.assign(np.float32(bias))
+
+
+def _fitted(
+    present: scipy.sparse.csr_matrix, labels: Sequence[float], regularization: float
+) -> tuple[np.ndarray, float]:
+    """Each n-gram's weight and the bias, from which texts `(texts, n-grams)` have which."""
     truth = np.asarray(labels)
     positive = np.asarray(present[truth == 1].sum(axis=0)).ravel() + 1.0
     negative = np.asarray(present[truth == 0].sum(axis=0)).ravel() + 1.0
     ratio = np.log(positive / positive.sum()) - np.log(negative / negative.sum())
     scaled = present.multiply(ratio).tocsr()
     model = LogisticRegression(C=1.0 / regularization, max_iter=500).fit(scaled, truth)
-    ngrams.table.assign((ratio * model.coef_[0]).astype(np.float32))
-    ngrams.bias.assign(np.float32(model.intercept_[0]))
+    return ratio * model.coef_[0], float(model.intercept_[0])
+
+
+def teach(
+    ids: Sequence[np.ndarray],
+    labels: Sequence[float],
+    unlabelled: Sequence[np.ndarray],
+    order: int,
+    regularization: float,
+) -> list[float]:
+    """P(positive) of texts without labels, by an n-gram model of those that have some.
+
+    >>> ids = [np.array([2, 3, 5, 2]), np.array([2, 3, 2]), np.array([2, 4, 5, 2]), np.array([2, 4, 2])]
+    >>> good, dull = teach(ids, [1, 1, 0, 0], [np.array([2, 3, 2]), np.array([2, 4, 2])], order=2, regularization=1.0)
+    >>> good > 0.5 > dull
+    True
+
+    As `fit_ngrams` does it, with more room: this model is not kept, and may be as large as it likes.
+
+    Args:
+        ids: the token ids of each labelled text.
+        labels: 0 or 1 for each; both must occur.
+        unlabelled: the token ids of each other text.
+        order: longest run of tokens with a weight of its own.
+        regularization: strength of the penalty on the squared weights.
+    """
+    vectorizer = HashingVectorizer(
+        n_features=2**22,
+        analyzer=functools.partial(_runs, order=order),
+        binary=True,
+        norm=None,
+        alternate_sign=False,
+    )
+    weights, bias = _fitted(vectorizer.transform(ids), labels, regularization)
+    logits = vectorizer.transform(unlabelled) @ weights + bias
+    return scipy.special.expit(logits).tolist()
+
+
+def _runs(ids: np.ndarray, order: int) -> Iterator[str]:
+    words = [str(token) for token in ids.tolist()]
+    for length in range(1, order + 1):
+        yield from map(" ".join, zip(*(words[start:] for start in range(length)), strict=False))
 
 
 def _present_ngrams(ngrams: NgramClassifier, ids: Sequence[np.ndarray]) -> scipy.sparse.csr_matrix:
@@ -61,7 +112,7 @@ def _present_ngrams(ngrams: NgramClassifier, ids: Sequence[np.ndarray]) -> scipy
     return scipy.sparse.csr_matrix((np.ones(len(columns)), columns, starts), shape=shape)
 
 
-def blend(classifier: BlendedClassifier, ids: Sequence[np.ndarray], labels: Sequence[int]) -> dict[str, float]:
+def blend(classifier: BlendedClassifier, ids: Sequence[np.ndarray], labels: Sequence[float]) -> dict[str, float]:
     """Set the mixture of both models by logistic regression over their two logits on validation data.
 
     >>> from nlp_lstm.models.classifier import SentimentClassifier

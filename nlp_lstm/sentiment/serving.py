@@ -6,7 +6,8 @@ from typing import Any
 import tensorflow as tf
 
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
-from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
+from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_IN_PREFIXES, LONGEST_TEXT_TOKENS, MOST_UNITS
+from nlp_lstm.sentiment.prefixes import prefix_logits
 from nlp_lstm.settings import Precision
 from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary
 from nlp_lstm.text.words import tokenize
@@ -65,7 +66,13 @@ class SentimentServing(tf.Module):
     @property
     def signatures(self) -> dict[str, Callable[..., dict[str, Any]]]:
         """The signatures by the names that a server knows them by."""
-        return {"serving_default": self.serving_default, "classify": self.classify, "explain": self.explain}
+        return {
+            "serving_default": self.serving_default,
+            "classify": self.classify,
+            "explain": self.explain,
+            "prefixes": self.prefixes,
+            "units": self.units,
+        }
 
     @tf.function(input_signature=[_TEXT], autograph=False)
     def serving_default(self, text: Any) -> dict[str, Any]:
@@ -128,6 +135,90 @@ class SentimentServing(tf.Module):
             for name in ("input", "forget", "output"):
                 answer[f"{direction}_{name}"] = tf.reduce_mean(getattr(gates, name), axis=-1) * visible
         return answer
+
+    @tf.function(input_signature=[_TEXT], autograph=False)
+    def prefixes(self, text: Any) -> dict[str, Any]:
+        """What would be said of the text if it ended behind each token.
+
+        Args:
+            text: string `(batch,)`; any bytes.
+
+        Returns:
+            `tokens` and `length` as in `explain`, and float32 `(batch, time)`: `score`, P(positive) of the text up to a
+            token, that of `<s>` being the empty text's and that of `</s>` the whole one's. Of a text of more than
+            `LONGEST_TEXT_IN_PREFIXES` tokens only each second, each third or so has one, counted back from the last;
+            at all others, and in padding, it is -1.
+        """
+        tokens = _tokens(text)
+        ids = self._ids(tokens)
+        shown = _between(tokens, "<s>", "</s>")
+        lengths = tf.cast(shown.row_lengths(), tf.int32)
+        # One text at a time, so that many of them take no more memory than the longest; and one at the least, since of
+        # no text at all the loop would not know what to stack.
+        rows = tf.maximum(tf.shape(ids)[0], 1)
+        padded = tf.pad(ids, [[0, rows - tf.shape(ids)[0]], [0, 0]], constant_values=BOUNDARY)
+        scores = tf.map_fn(
+            lambda row: self._prefix_scores(*row),
+            (padded, tf.pad(lengths, [[0, rows - tf.shape(ids)[0]]], constant_values=2)),
+            fn_output_signature=tf.TensorSpec([None], tf.float32),
+            parallel_iterations=1,
+        )
+        return {
+            "tokens": shown.to_tensor("", shape=tf.stack([-1, tf.shape(ids)[1]])),
+            "length": lengths,
+            "score": scores[: tf.shape(ids)[0]],
+        }
+
+    @tf.function(input_signature=[_TEXT], autograph=False)
+    def units(self, text: Any) -> dict[str, Any]:
+        """The units whose shares of the logit are the largest in size, that of the largest first.
+
+        Args:
+            text: string `(batch,)`; any bytes.
+
+        Returns:
+            `tokens`, `length`, `logit` and `bias` as in `explain`; of at most `MOST_UNITS` units, `(batch, shown)`:
+            `direction`, string, `forward` or `backward`, `unit`, int32, its number there, `share`, float32, its share
+            of the logit, and `peak`, int32, the place of the token at which its state is highest; `state`, float32
+            `(batch, shown, time)`, 0 in padding; and float32 `(batch,)`: `others`, the shares of all other units, and
+            `ngrams`, that of the n-grams. `share`, `others`, `ngrams` and `bias` add up to `logit`.
+        """
+        tokens = _tokens(text)
+        ids = self._ids(tokens)
+        shown = _between(tokens, "<s>", "</s>")
+        shares, ngrams, states = self.classifier.explain_units(ids)
+        each = shares.shape[-1] // 2
+        _, chosen = tf.math.top_k(tf.abs(shares), min(MOST_UNITS, 2 * each))  # (B, K)
+        share = tf.gather(shares, chosen, batch_dims=1)
+        state = tf.gather(tf.transpose(states, [0, 2, 1]), chosen, batch_dims=1)  # (B, K, T)
+        is_token = tf.not_equal(ids, PADDING)[:, None]
+        total = tf.reduce_sum(shares, axis=-1)
+        bias = tf.fill(tf.shape(total), self.classifier.bias)
+        return {
+            "tokens": shown.to_tensor("", shape=tf.stack([-1, tf.shape(ids)[1]])),
+            "length": tf.cast(shown.row_lengths(), tf.int32),
+            "logit": total + ngrams + bias,
+            "bias": bias,
+            "ngrams": ngrams,
+            "others": total - tf.reduce_sum(share, axis=-1),
+            "direction": tf.where(chosen < each, "forward", "backward"),
+            "unit": chosen % each,
+            "share": share,
+            # A state lies above -1.
+            "peak": tf.argmax(tf.where(is_token, state, -1.0), axis=-1, output_type=tf.int32),
+            "state": tf.where(is_token, state, 0.0),
+        }
+
+    def _prefix_scores(self, ids: Any, length: Any) -> Any:
+        """Of one text, `(time,)`, whose padding stands behind its `length` tokens, boundaries counted in."""
+        last = length - 2  # the place of its last token, or of the first boundary
+        step = tf.maximum((last + LONGEST_TEXT_IN_PREFIXES - 1) // LONGEST_TEXT_IN_PREFIXES, 1)
+        ends = tf.range(last % step, last + 1, step)
+        found = tf.sigmoid(prefix_logits(self.classifier, ids[:length], ends))
+        # The closing boundary is in the last of them already.
+        places, found = tf.concat([ends, [last + 1]], axis=0), tf.concat([found, found[-1:]], axis=0)
+        unread = tf.fill(tf.shape(ids), -1.0)
+        return tf.tensor_scatter_nd_update(unread, places[:, None], found)
 
     def _ids(self, tokens: Any) -> Any:
         ids = _between(tokens.with_flat_values(self.table.lookup(tokens.flat_values)), BOUNDARY, BOUNDARY)

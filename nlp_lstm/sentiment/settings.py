@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 from nlp_lstm.datasets.review_table import TableFormat
 from nlp_lstm.models.limits import LARGEST_BUCKETS, LARGEST_VOCABULARY
@@ -9,6 +10,9 @@ from nlp_lstm.settings import Range, check_ranges
 
 TASK = "sentiment"
 
+
+HEAD = "head"
+"Names the line of `metrics.jsonl` that tells how good a linear unit over the encoder is before any fine-tuning."
 
 BLEND = "blend"
 "Names the line of `metrics.jsonl` that tells the validation accuracy of the LSTM, of the n-grams and of both."
@@ -36,38 +40,34 @@ class Settings:
     "What a table calls the labels, as in `0=negative,4=positive`; rows with others are left out."
     header: bool = True
     "The first row of a table names its columns; without one they are numbered from 1."
-    vocabulary_size: int = 30_000
+    vocabulary_size: int = 20_000
     "Most tokens to know, three special ones counted in."
     least_count: int = 2
     "A token seen fewer times in training text is unknown."
-    embedding_size: int = 128
+    embedding_size: int = 256
     "Width of the token embedding."
-    units: int = 128
+    units: int = 384
     "Width of the LSTM in each direction."
-    word_dropout: float = 0.3
+    word_dropout: float = 0.1
     "Rate at which whole tokens are dropped."
-    dropout: float = 0.4
+    dropout: float = 0.25
     "Rate at which embedding features are dropped."
-    recurrent_dropout: float = 0.2
+    recurrent_dropout: float = 0.1
     "Rate at which features of the hidden state are dropped between steps."
     pooled_dropout: float = 0.5
     "Rate at which pooled features are dropped before the last layer."
-    pretraining_epochs: int = 15
+    pretraining_epochs: int = 40
     "Epochs of language modelling on all training text before any label is used; 0 for none."
-    pretraining_passes: float = 1.5
+    pretraining_passes: float = 4.0
     "How often those epochs together go over the text."
-    pretraining_units: int = 256
-    "Width of the LSTM in each direction of the language models."
     pretraining_learning_rate: float = 0.002
     "Adam's rate at the start of pre-training; it falls to a twentieth."
-    pretraining_batch_size: int = 128
-    "Windows in a batch of pre-training."
-    window: int = 80
-    "Tokens in a window of pre-training."
-    samples: int = 512
+    samples: int = 2048
     "Wrong tokens drawn for each batch of pre-training."
-    pretrained_embedding_scale: float = 0.3
-    "Training with labels starts from the pre-trained embedding times this."
+    precision: Literal["float32", "mixed_bfloat16"] = "mixed_bfloat16"
+    "Of the matrix products of a whole text, in training: bfloat16 is faster where the processor has it."
+    start_from: str = ""
+    "Folder of another run whose vocabulary and pre-trained encoder this one starts from."
     epochs: int = 6
     "Most epochs of training with labels."
     patience: int = 3
@@ -76,8 +76,20 @@ class Settings:
     "Adam's rate at the start of training; it falls to a twentieth."
     tokens_per_batch: int = 12_800
     "Tokens, padding counted in, in a batch of training."
-    longest_training_text: int = 320
+    longest_training_text: int = 400
     "A longer text is cut, each epoch, to a random stretch of so many tokens."
+    adversarial_noise: float = 5.0
+    "Size of the noise against which each step trains as well, in spreads of the embedding; 0 for none."
+    snippets: float = 0.5
+    "Share of the texts of which, each epoch, a few sentences are a text to train on, too, for the sake of short ones."
+    lstm_rate_share: float = 0.4
+    "The LSTMs' share of that rate; the linear unit has all of it."
+    embedding_rate_share: float = 0.1
+    "The embedding's share of that rate."
+    averaging: float = 0.999
+    "Decay of an exponential average of the weights, which is what is judged and kept; 0 for none."
+    teacher_order: int = 3
+    "Longest run of tokens of the n-gram model that labels texts without labels, to be learnt from; 0 for no such."
     clip_norm: float = 1.0
     "Largest norm of the gradient."
     final_rate_share: float = 0.05
@@ -101,25 +113,24 @@ class Settings:
 _RANGES: list[Range] = [
     ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
     ("vocabulary_size", lambda value: 4 <= value <= LARGEST_VOCABULARY, f"4 to {LARGEST_VOCABULARY}"),
-    ("window", lambda value: value >= 2, "at least 2"),
-    ("pretraining_epochs", lambda value: value >= 0, "at least 0"),
+    ("pretraining_epochs teacher_order", lambda value: value >= 0, "at least 0"),
     ("ngram_buckets", lambda value: 0 <= value <= LARGEST_BUCKETS, f"0 (no n-gram model) to {LARGEST_BUCKETS}"),
     (
-        "least_count embedding_size units pretraining_units ngram_order pretraining_batch_size samples epochs patience "
-        "tokens_per_batch longest_training_text",
+        "least_count embedding_size units ngram_order samples epochs patience tokens_per_batch longest_training_text",
         lambda value: value >= 1,
         "at least 1",
     ),
     (
-        "validation_fraction word_dropout dropout recurrent_dropout pooled_dropout",
+        "averaging validation_fraction word_dropout dropout recurrent_dropout pooled_dropout",
         lambda value: 0 <= value < 1,
         "at least 0 and less than 1",
     ),
     (
-        "pretraining_passes pretraining_learning_rate pretrained_embedding_scale learning_rate clip_norm "
+        "pretraining_passes pretraining_learning_rate learning_rate lstm_rate_share embedding_rate_share clip_norm "
         "ngram_regularization",
         lambda value: 0 < value < math.inf,
         "a finite number above 0",
     ),
-    ("final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
+    ("adversarial_noise", lambda value: 0 <= value < math.inf, "a finite number, at least 0"),
+    ("final_rate_share snippets", lambda value: 0 <= value <= 1, "0 to 1"),
 ]

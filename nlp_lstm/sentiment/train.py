@@ -1,8 +1,10 @@
 """Training a sentiment classifier from texts to a run folder."""
 
 import dataclasses
+import functools
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -17,11 +19,16 @@ from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
+from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier
-from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
+from nlp_lstm.sentiment.head_fitting import fit_head
+from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams, teach
 from nlp_lstm.sentiment.settings import BLEND, TASK, Settings
-from nlp_lstm.text.vocabulary import Vocabulary
-from nlp_lstm.training import Stage, adam, mean_of_outputs, train_stage
+from nlp_lstm.text.vocabulary import PADDING, Vocabulary
+from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
+
+SENTENCE_ENDS = (".", "!", "?", "…")
+MOST_SENTENCES = 3
 
 
 def train(source: str, run: RunFolder, settings: Settings) -> None:
@@ -40,8 +47,8 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     if run.model_weights.exists():
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
-    pretraining_texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
-    vocabulary = _run_vocabulary(run, pretraining_texts, settings)
+    texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
+    vocabulary = _run_vocabulary(run, texts, settings)
     classifier = build_classifier(settings, len(vocabulary))
     print(
         f"{len(splits['train'])} texts to train on, {len(splits['validation'])} for validation, "
@@ -49,18 +56,22 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         file=sys.stderr,
     )
     lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
-    if settings.pretraining_epochs:
-        # A pass or two over so much text cannot be learnt by heart, so this encoder goes without dropout.
-        encoder = BidirectionalEncoder(
-            len(vocabulary), settings.embedding_size, settings.pretraining_units, seed=settings.seed
-        )
-        _pretrain(encoder, batches.token_ids(pretraining_texts, vocabulary), run, settings)
-        # The embedding alone goes on, and smaller: starting from the language models' states, or from an embedding of
-        # full size, training stood still for hundreds of batches and ended lower on validation data.
-        embedding = keras.ops.convert_to_numpy(encoder.embedding.embeddings)
-        lstm.encoder.embedding.embeddings.assign(embedding * settings.pretrained_embedding_scale)
+    trained = SentimentClassifier(lstm.encoder, settings.pooled_dropout, settings.seed, standardized=True)
+    trained.build((None, None))
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
-    _train_with_labels(lstm, training, validation, run, settings)
+    unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
+    if settings.start_from:
+        _start_from(RunFolder(Path(settings.start_from)), lstm.encoder, settings)
+    elif settings.pretraining_epochs:
+        _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings)
+    fit_head(trained, training, validation, run, settings)
+    if settings.teacher_order and unlabelled:
+        labels = teach(training.ids, training.labels, unlabelled, settings.teacher_order, settings.ngram_regularization)
+        training = _EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
+    _train_with_labels(trained, training, validation, vocabulary, run, settings)
+    kernel, bias = trained.folded_head()
+    lstm.head.kernel.assign(kernel[:, None])
+    lstm.head.bias.assign(bias[None])
     # What is shipped stores its large tables in half precision. Rounded here, run and export hold the same numbers.
     _round_to_half(lstm.encoder.embedding.embeddings)
     if isinstance(classifier, BlendedClassifier):
@@ -71,7 +82,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
 
 class _EncodedTexts(NamedTuple):
     ids: list[np.ndarray]
-    labels: list[int]
+    labels: list[float]
 
 
 def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> _EncodedTexts:
@@ -79,6 +90,13 @@ def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> _EncodedText
     return _EncodedTexts(
         batches.token_ids([text for text, _ in labelled], vocabulary), [label for _, label in labelled]
     )
+
+
+def _start_from(other: RunFolder, encoder: BidirectionalEncoder, settings: Settings) -> None:
+    """Give the encoder the weights that another run's pre-training left."""
+    model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
+    model.build((None, None))
+    model.load_weights(other.best_weights("pretraining"))
 
 
 def _round_to_half(table: Any) -> None:
@@ -113,36 +131,33 @@ def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings) -> Voc
     return Vocabulary.load(path)
 
 
+@functools.lru_cache(2)
+def _order_of_pass(size: int, seed: int, number: int) -> np.ndarray:
+    return np.random.default_rng((seed, number)).permutation(size)
+
+
 def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings) -> None:
-    """Pre-train the encoder as two language models."""
+    """Pre-train the encoder as two language models on whole texts, each from its beginning as a classifier reads it."""
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
-    model.build((None, settings.window))
+    model.build((None, None))
     held_out = [text for index, text in enumerate(ids) if index % 100 == 0]
     training = [text for index, text in enumerate(ids) if index % 100]
-    size = settings.pretraining_batch_size
-    validation = batches.running_windows(held_out, settings.window, (settings.seed,))
-    # A pass that does not begin with its run's first id has one window less than fit into the run.
-    windows_in_pass = max(1, sum(len(text) for text in training) // settings.window - 1)
-    steps = max(1, round(windows_in_pass * settings.pretraining_passes / settings.pretraining_epochs / size))
-    passes: dict[int, np.ndarray] = {}
 
-    def epoch_windows(epoch: int) -> np.ndarray:
-        """Pass after pass over the text, as many windows an epoch as make up the passes asked for."""
-        start = (epoch - 1) * steps * size
-        rows: list[np.ndarray] = []
-        while len(rows) < steps * size:
-            number, offset = divmod(start + len(rows), windows_in_pass)
-            if number not in passes:
-                passes.clear()
-                passes[number] = batches.running_windows(training, settings.window, (settings.seed, number))
-            rows.extend(passes[number][offset : offset + steps * size - len(rows)])
-        return np.stack(rows)
+    def some_batches(texts: list[np.ndarray], *seed: int) -> Any:
+        return batches.bucketed_batches(
+            texts, [0] * len(texts), settings.tokens_per_batch, settings.longest_training_text, (settings.seed, *seed)
+        )
 
-    def dataset(windows: np.ndarray) -> Any:
-        import tensorflow as tf
+    def epoch_batches(epoch: int) -> Any:
+        """Pass after pass over the texts, as many texts an epoch as make up the passes asked for."""
+        share = len(training) * settings.pretraining_passes / settings.pretraining_epochs
+        texts: list[np.ndarray] = []
+        for place in range(round((epoch - 1) * share), max(round(epoch * share), round((epoch - 1) * share) + 1)):
+            number, offset = divmod(place, len(training))
+            texts.append(training[_order_of_pass(len(training), settings.seed, number)[offset]])
+        return some_batches(texts, epoch)
 
-        return tf.data.Dataset.from_tensor_slices((windows, np.zeros(len(windows), np.float32))).batch(size).prefetch(2)
-
+    steps = int(epoch_batches(1).cardinality())
     model.compile(
         adam(
             settings.pretraining_learning_rate,
@@ -158,8 +173,8 @@ def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFold
         Stage(
             "pretraining",
             settings.pretraining_epochs,
-            lambda epoch: dataset(epoch_windows(epoch)),
-            dataset(validation),
+            epoch_batches,
+            some_batches(held_out, 0),
             monitor="val_loss",
         ),
         run,
@@ -170,25 +185,38 @@ def _train_with_labels(
     classifier: SentimentClassifier,
     training: _EncodedTexts,
     validation: _EncodedTexts,
+    vocabulary: Vocabulary,
     run: RunFolder,
     settings: Settings,
 ) -> None:
+    is_end = np.isin(vocabulary.tokens, SENTENCE_ENDS)
+
     def epoch_batches(epoch: int) -> Any:
+        rng = np.random.default_rng((settings.seed, epoch, 1))
+        ids, labels = list(training.ids), list(training.labels)
+        for place in np.flatnonzero(rng.uniform(size=len(ids)) < settings.snippets):
+            found = batches.snippet(ids[place], is_end, MOST_SENTENCES, rng)
+            if found is not None:
+                ids.append(found)
+                labels.append(labels[place])
         return batches.bucketed_batches(
-            training.ids,
-            training.labels,
-            settings.tokens_per_batch,
-            settings.longest_training_text,
-            (settings.seed, epoch),
+            ids, labels, settings.tokens_per_batch, settings.longest_training_text, (settings.seed, epoch)
         )
 
-    steps = int(epoch_batches(1).cardinality())
-    classifier.compile(
+    steps = int(epoch_batches(1).cardinality()) * settings.epochs  # of which epochs have about as many
+    model: keras.Model = classifier
+    if settings.adversarial_noise:
+        counts = np.bincount(np.concatenate(training.ids), minlength=len(vocabulary))
+        counts[PADDING] = 0
+        model = AdversarialTraining(classifier, settings.adversarial_noise, counts)
+    model.compile(
         adam(
             settings.learning_rate,
-            steps * settings.epochs,
+            steps,
             final_share=settings.final_rate_share,
             clip_norm=settings.clip_norm,
+            averaging=averaging_within(settings.averaging, steps),
+            rate_shares={"embedding": settings.embedding_rate_share, "lstm": settings.lstm_rate_share},
         ),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
@@ -198,7 +226,7 @@ def _train_with_labels(
         validation.ids, validation.labels, 4 * settings.tokens_per_batch, 1024, (0,)
     )
     train_stage(
-        classifier,
+        model,
         Stage(
             "training",
             settings.epochs,

@@ -37,14 +37,11 @@ TINY = {
     "--embedding-size": "6",
     "--units": "5",
     "--pretraining-epochs": "1",
-    "--pretraining-batch-size": "8",
-    "--window": "16",
     "--samples": "20",
     "--epochs": "2",
     "--tokens-per-batch": "1536",
     "--longest-training-text": "48",
     "--learning-rate": "0.02",
-    "--pretraining-units": "6",
     "--ngram-buckets": "500",
 }
 
@@ -113,16 +110,17 @@ def model(exported):
 @pytest.fixture
 def loaded_once(monkeypatch):
     """For tests of the texts and not of the model: load it at the first call alone."""
-    monkeypatch.setattr(inference, "open_signature", loaded_once_signature)
+    monkeypatch.setattr(inference, "open_signatures", loaded_once_signatures)
 
 
 _LOADED: dict = {}
 
 
-def loaded_once_signature(*arguments, _open=inference.open_signature):
-    if arguments not in _LOADED:
-        _LOADED[arguments] = _open(*arguments)
-    return _LOADED[arguments]
+def loaded_once_signatures(*arguments, wanted=(), _open=inference.open_signatures):
+    key = (*arguments, *wanted)
+    if key not in _LOADED:
+        _LOADED[key] = _open(*arguments, wanted=wanted)
+    return _LOADED[key]
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +149,7 @@ class TestVerbs:
         }
         assert [(row["stage"], row["epoch"]) for row in rows(run)] == [
             ("pretraining", 1),
+            ("head", 1),
             ("training", 1),
             ("training", 2),
             ("blend", 1),
@@ -232,7 +231,7 @@ class TestVerbs:
 
     def test_help(self, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")
-        for verb in ("train", "evaluate", "predict", "explain", "export"):
+        for verb in ("train", "evaluate", "pairs", "predict", "explain", "export"):
             result = call(verb, "--help")
             assert (result.status, result.err) == (0, "")
             assert f"Usage: sentiment {verb}" in result.out
@@ -281,7 +280,7 @@ class TestFilesOfPeople:
         assert f"{left_out} of {len(sample_texts)} rows are left out" in result.err and "semicolons" in result.err
         assert {**how, "header": False}.items() <= json.loads((run / "config.json").read_text()).items()
         assert "é" in (run / "vocabulary.txt").read_text(encoding="utf-8")
-        assert [row["stage"] for row in rows(run)] == ["training"]
+        assert [row["stage"] for row in rows(run)] == ["head", "training"]
         names = [path.name for path in (run / "checkpoints").iterdir()]
         assert "training-best.weights.h5" in names and not any("pretraining" in name for name in names)
         found = call("evaluate", "--run", run, "--data", table, "--split", "all", "--json").object
@@ -356,7 +355,7 @@ class TestPredict:
     def test_ten_thousand_lines(self, model, sample_texts, monkeypatch):
         texts = [f"{sample_texts[number % 20]} {number}" for number in range(10_000)]
         batches = []
-        opened = loaded_once_signature(model, None)
+        opened = loaded_once_signatures(model, None, "serving_default")["serving_default"]
 
         def signature(text):
             batches.append(len(text))
@@ -371,6 +370,46 @@ class TestPredict:
         alone = call("predict", "--model", model, "--json", *(texts[number] for number in some)).objects
         for number, answer in zip(some, alone, strict=True):
             assert answers[number]["score"] == pytest.approx(answer["score"], abs=1e-6)
+
+
+@pytest.mark.usefixtures("loaded_once")
+class TestPairs:
+    @pytest.fixture
+    def file(self, tmp_path):
+        """One pair that the model tells apart, whichever of these texts it takes for better, and the same turned."""
+        path = tmp_path / "pairs.jsonl"
+
+        def write(better, worse):
+            pairs = [("negation", better, worse), ("intensity", better, worse), ("negation", worse, better)]
+            rows = [{"kind": kind, "positive": one, "negative": other} for kind, one, other in pairs]
+            path.write_text("\n".join(json.dumps(row) for row in rows))
+            return path
+
+        return write
+
+    def test_figures(self, model, run, file, sample_texts):
+        answers = call("predict", "--model", model, "--json", *sample_texts[:20]).objects
+        scores = {answer["text"]: answer["score"] for answer in answers}
+        better, worse = max(scores, key=scores.get), min(scores, key=scores.get)
+        assert scores[better] - scores[worse] > 1e-3
+        path = file(better, worse)
+        found = call("pairs", "--model", model, "--data", path, "--json").object
+        right = float(scores[better] > 0.5 >= scores[worse])
+        assert (found["pairs"], found["higher"], found["both_right"]) == (3, pytest.approx(2 / 3), right / 2)
+        assert [row["kind"] for row in found["by_kind"]] == ["negation", "intensity"]
+        (wrong,) = found["wrong"]
+        assert wrong["scores"] == pytest.approx([scores[worse], scores[better]], abs=1e-6)
+        lines = call("pairs", "--model", model, "--data", path).lines
+        assert [line.split() for line in lines[1:4]] == [
+            ["negation", "2", "0.5000", f"{right / 2:.4f}"],
+            ["intensity", "1", "1.0000"],
+            ["all", "3", "0.6667", f"{right / 2:.4f}"],
+        ]
+        assert lines[4:] == [f"not higher: {scores[worse]:.3f} {worse}  {scores[better]:.3f} {better}"]
+        assert call("pairs", "--run", run, "--data", path).lines == lines
+
+    def test_a_file_that_is_not_there(self, model, tmp_path):
+        assert call("pairs", "--model", model, "--data", tmp_path / "none").is_mistake("none", "No such file")
 
 
 @pytest.mark.usefixtures("loaded_once")
@@ -389,10 +428,74 @@ class TestExplain:
         for name in ("polarity", *gates):
             assert len(found[name]) == len(found["tokens"])
         assert all(0 < value < 1 for name in gates for value in found[name])
-        assert set(found) == {"text", "label", "score", "logit", "bias", "tokens", "polarity", *gates}
+        one_a_text = {"text", "label", "score", "logit", "bias"}
+        assert set(found) == {*one_a_text, "tokens", "polarity", "prefix_scores", *gates}
         answer = call("predict", "--model", model, "--json", self.TEXT).object
         assert answer["label"] == found["label"]
         assert answer["score"] == pytest.approx(found["score"], abs=1e-6)
+
+    def test_p_of_each_beginning(self, model):
+        words = ["it", "isn't", "a", "dull", "film", "."]
+        found = call("explain", "--model", model, "--json", " ".join(words)).object["prefix_scores"]
+        beginnings = [" ".join(words[:count]) for count in (0, 1, 2, 3, 4, 5, 6, 6)]
+        expected = [answer["score"] for answer in call("predict", "--model", model, "--json", *beginnings).objects]
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+        lines = [line.split("│")[1:5] for line in call("explain", "--model", model, " ".join(words)).lines]
+        assert [line[3].strip() for line in lines if line] == [f"{score:.3f}" for score in found]
+
+    def test_of_a_long_text_some_beginnings_have_none(self, model):
+        found = call("explain", "--model", model, "--json", "dull " * 600).object["prefix_scores"]
+        assert [place for place, score in enumerate(found) if score is not None] == [*range(0, 601, 3), 601]
+        assert all(0 < score < 1 for score in found if score is not None)
+
+    @pytest.mark.parametrize("flags", [[], ["--count", "2"]])
+    def test_units(self, model, tmp_path, flags):
+        found = call("explain", "--model", model, "--json", "--units", *flags, self.TEXT).object
+        count = 2 if flags else 5
+        assert len(found["units"]) == count
+        parts = [*(unit["share"] for unit in found["units"]), found["other_units"], found["ngrams"], found["bias"]]
+        assert sum(parts) == pytest.approx(found["logit"], abs=1e-5)
+        for unit in found["units"]:
+            assert set(unit) == {"direction", "unit", "share", "peak", "state"}
+            assert max(unit["state"]) == unit["state"][unit["peak"]]
+        plot = tmp_path / "units.png"
+        out = call("explain", "--model", model, "--units", *flags, "--plot", plot, self.TEXT).text
+        lines = [line.split("│")[1:5] for line in out.splitlines() if line.startswith("│")][len(found["tokens"]) :]
+        arrows = {"forward": "→", "backward": "←"}
+        assert [[line[0].strip(), line[1].strip(), line[3].strip()] for line in lines[:count]] == [
+            [
+                f"{arrows[unit['direction']]} {unit['unit']}",
+                f"{unit['share']:+.3f}",
+                found["tokens"][unit["peak"]],
+            ]
+            for unit in found["units"]
+        ]
+        assert [line[0].strip() for line in lines[count:]] == ["other units", "n-grams", "bias"]
+        without = tmp_path / "without.png"
+        assert call("explain", "--model", model, "--plot", without, self.TEXT).status == 0
+        heights = [matplotlib.image.imread(path).shape[0] for path in (plot, without)]
+        assert heights[0] > heights[1]
+
+    @pytest.mark.parametrize("count", ["0", "17", "-1"])
+    def test_a_count_of_units_that_is_refused(self, model, count):
+        assert call("explain", "--model", model, "--units", "--count", count, "a").is_mistake("--count", "1 to 16")
+
+    def test_a_model_of_before_there_were_prefixes_and_units(self, model, monkeypatch):
+        found = call("explain", "--model", model, "--json", self.TEXT, "a film").objects
+
+        def of_before(*arguments, wanted=()):
+            return loaded_once_signatures(*arguments)
+
+        monkeypatch.setattr(inference, "open_signatures", of_before)
+        result = call("explain", "--model", model, "--json", self.TEXT, "a film")
+        (told,) = result.err.splitlines()
+        assert str(model) in told
+        assert "export its run again" in told
+        assert result.objects == [
+            {name: value for name, value in answer.items() if name != "prefix_scores"} for answer in found
+        ]
+        assert "P so far" not in call("explain", "--model", model, self.TEXT).out
+        assert call("explain", "--model", model, "--units", self.TEXT).is_mistake(model, "--units", "export")
 
     def test_an_object_a_line(self, model):
         texts = ["A fine film.", "", "😀 qwxz", "\udcff"]
@@ -525,8 +628,12 @@ class TestBadSettings:
             ("--pretraining-epochs", "-1", "at least 0"),
             *(("--pretraining-passes", value, "finite") for value in ("0", "nan", "inf")),
             ("--pretraining-learning-rate", "-1", "above 0"),
-            ("--pretraining-batch-size", "0", "at least 1"),
-            ("--window", "1", "at least 2"),
+            *(("--lstm-rate-share", value, "finite") for value in ("0", "nan")),
+            ("--embedding-rate-share", "-1", "above 0"),
+            ("--averaging", "1", "less than 1"),
+            *(("--adversarial-noise", value, "at least 0") for value in ("-1", "inf", "nan")),
+            ("--snippets", "1.5", "0 to 1"),
+            ("--teacher-order", "-1", "at least 0"),
             ("--samples", "0", "at least 1"),
             *(("--epochs", value, "at least 1") for value in ("0", "-2")),
             ("--patience", "0", "at least 1"),
@@ -545,7 +652,7 @@ class TestBadSettings:
 
     def test_the_edges_are_taken(self):
         Settings(seed=0, validation_fraction=0.0, vocabulary_size=4, least_count=1, embedding_size=1, units=1)
-        Settings(window=2, samples=1, epochs=1, patience=1, tokens_per_batch=1, longest_training_text=1)
+        Settings(samples=1, epochs=1, patience=1, tokens_per_batch=1, longest_training_text=1)
         Settings(dropout=0.0, pooled_dropout=0.999, pretraining_epochs=0, final_rate_share=0.0)
         settings = Settings(seed=2**31 - 1, final_rate_share=1.0, units=2, embedding_size=2)
         assert np.isfinite(build_classifier(settings, 9)(np.array([[2, 5, 2]]), training=True)).all()
@@ -758,7 +865,11 @@ class TestKilled:
         killed = programs.folder / "run"
         command = train_command(killed)
         assert programs.results["killed training"].status == -signal.SIGKILL, programs.results["killed training"].err
-        assert [(row["stage"], row["epoch"]) for row in rows(killed)] == [("pretraining", 1), ("training", 1)]
+        assert [(row["stage"], row["epoch"]) for row in rows(killed)] == [
+            ("pretraining", 1),
+            ("head", 1),
+            ("training", 1),
+        ]
         assert call("predict", "--run", killed, "a film").is_mistake("not finished", "train command again")
         result = call(*command)
         assert (result.status, result.out) == (0, "")

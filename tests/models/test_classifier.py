@@ -102,6 +102,31 @@ def test_polarity_equals_numpy(classifier):
         np.testing.assert_allclose(polarity[row, : len(text)], expected, atol=1e-5)
 
 
+def test_shares_of_units_equal_numpy_and_add_up_to_the_logits(classifier):
+    shares, ngrams, states = (ops.convert_to_numpy(part) for part in classifier.explain_units(IDS))
+    w_max, w_mean = np.split(np.asarray(classifier.head.kernel)[:, 0], 2)
+    maxima, means = np.split(numpy_pooled(classifier, IDS), 2, axis=-1)
+    np.testing.assert_allclose(shares, w_max * maxima + w_mean * means, atol=1e-5)
+    np.testing.assert_array_equal(ngrams, np.zeros(5))
+    total = shares.sum(axis=1) + ops.convert_to_numpy(classifier.head.bias)
+    np.testing.assert_allclose(total, classifier(IDS), atol=1e-5)
+    for row, text in enumerate(IDS):
+        text = text[text != 0]
+        alone = np.concatenate([ops.convert_to_numpy(part)[0] for part in classifier.encoder(text[None])], axis=-1)
+        np.testing.assert_allclose(states[row, : len(text)], alone, atol=1e-6)
+
+
+def test_shares_of_units_of_a_standardized_classifier_add_up(classifier):
+    standardized = SentimentClassifier(BidirectionalEncoder(VOCABULARY, WIDTH, UNITS), standardized=True)
+    standardized.build((None, None))
+    rng = np.random.default_rng(2)
+    for weight in standardized.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape) * rng.choice([-1, 1], weight.shape))
+    shares, _, _ = standardized.explain_units(IDS)
+    total = ops.convert_to_numpy(shares).sum(axis=1) + ops.convert_to_numpy(standardized.bias)
+    np.testing.assert_allclose(total, standardized(IDS), atol=1e-4)
+
+
 def test_on_a_tie_one_token_has_it(classifier):
     """With an embedding and kernels of zeros every state is the same, so that each unit is a tie."""
     weights = [np.zeros_like(weight) for weight in classifier.encoder.get_weights()]
@@ -202,7 +227,8 @@ classifier.set_weights([given[f"weight{i}"] for i in range(len(classifier.weight
 logits = classifier(given["ids"])
 again, polarity, _ = classifier.explain(given["ids"])
 assert type(logits) is np.ndarray
-np.savez(sys.argv[2], logits=logits, again=again, polarity=polarity)
+shares, _, _ = classifier.explain_units(given["ids"])
+np.savez(sys.argv[2], logits=logits, again=again, polarity=polarity, shares=shares)
 assert not any(name.split(".")[0] in ("tensorflow", "torch") for name in sys.modules)
 """
 
@@ -221,3 +247,4 @@ def test_runs_on_numpy_without_tensorflow(classifier, tmp_path):
     np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
     np.testing.assert_allclose(found["again"], logits, atol=1e-5)
     np.testing.assert_allclose(found["polarity"], polarity, atol=1e-5)
+    np.testing.assert_allclose(found["shares"], classifier.explain_units(IDS)[0], atol=1e-5)

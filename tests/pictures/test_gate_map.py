@@ -1,6 +1,7 @@
 """The picture and the table of what the gates did, with tokens that trip up both."""
 
 import matplotlib
+import matplotlib.axes
 import matplotlib.image
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def activity(tokens, seed=0):
 
 def drawn(path, tokens, **options):
     polarity, gates = activity(len(tokens))
-    draw_heat_map(tokens, options.get("polarity", polarity), options.get("gates", gates), "positive 0.93", path)
+    more = {name: options[name] for name in ("prefix_scores", "units") if name in options}
+    draw_heat_map(tokens, options.get("polarity", polarity), options.get("gates", gates), "positive 0.93", path, **more)
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     return matplotlib.image.imread(path)[..., :3]
 
@@ -53,9 +55,19 @@ def test_one_token(tmp_path):
 
 def test_many_tokens_go_over_several_lines(tmp_path):
     """A line is as wide as the picture becomes, and each further line makes it higher."""
-    shapes = [drawn(tmp_path / f"{count}.png", ["film"] * count).shape for count in (28, 29, 60)]
+    shapes = [drawn(tmp_path / f"{count}.png", ["film"] * count).shape for count in (8, 16, 64)]
     assert shapes[0][1] == shapes[1][1] == shapes[2][1]
     assert shapes[0][0] < shapes[1][0] < shapes[2][0]
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 9, 17, 63, 64, 65, 200, 1026])
+def test_lines_are_of_like_length_and_narrow_where_they_are_few(tokens):
+    lines = gate_map._lines(tokens)
+    assert [place for line in lines for place in line] == list(range(tokens))
+    lengths = [len(line) for line in lines]
+    assert max(lengths) - min(lengths) < len(lines) + 1
+    assert max(lengths) == lengths[0] <= (8 if tokens <= 64 else 28)
+    assert len(lines) == -(-tokens // (8 if tokens <= 64 else 28))
 
 
 def test_long_tokens_over_several_lines(tmp_path):
@@ -134,6 +146,57 @@ def test_the_scales_are_shown_and_every_number_stands_in_its_cell(tmp_path, monk
     assert {"polarity", "→ i input", "← o output", "bad", "$good$", "so", "positive 0.93"} <= set(labels)
 
 
+def test_states_of_units_have_a_scale_of_their_own_from_minus_1_to_1(tmp_path):
+    values = np.array([[-0.9, -0.3, 0.45], [0.2, 0.7, 0.95]])
+    units = dict(zip(("→ 17  +0.31", "← 3  -0.20"), values, strict=True))
+    gates = {"→ i input": np.full(3, 0.5)}
+    picture = drawn(tmp_path / "gates.png", ["a", "b", "c"], polarity=np.zeros(3), gates=gates, units=units)
+    rows = np.array([[places(picture, in_8_bits("PuOr", (value + 1) / 2)) for value in row] for row in values])
+    assert (np.diff(rows[..., 0], axis=0) > 20).all()
+    assert (np.diff(rows[..., 1], axis=1) > 20).all()
+    assert places(picture, in_8_bits("viridis", 0.5))[0] < rows[0, 0, 0]
+
+
+def points_of(monkeypatch):
+    """Where the points of curves come to stand, in the order of drawing: arrays of x and y within their axes."""
+    found = []
+    scatter = matplotlib.axes.Axes.scatter
+
+    def noted(self, x, y, **options):
+        found.append((self, np.array(x), np.array(y), options["c"]))
+        return scatter(self, x, y, **options)
+
+    monkeypatch.setattr(matplotlib.axes.Axes, "scatter", noted)
+    return found
+
+
+def test_the_curve_has_a_point_at_each_token_that_was_read_on_one_scale_from_0_to_1(tmp_path, monkeypatch):
+    points = points_of(monkeypatch)
+    scores = np.array([-1, 0.2, -1, 0.55, 0.9, -1, 0.4, 0.1, 0.8, -1, 0.3])
+    drawn(tmp_path / "gates.png", ["film"] * 11, prefix_scores=scores)
+    read = np.flatnonzero(scores >= 0)
+    assert [axes.get_xlim() for axes, *_ in points] == [(-0.5, 5.5), (5.5, 10.5)]
+    for axes, x, y, color in points:
+        np.testing.assert_array_equal(x, read)
+        np.testing.assert_array_equal(y, scores[read])
+        low, high = axes.get_ylim()
+        assert low < 0 < 1 < high
+        is_blue = color[:, 2] > color[:, 0]
+        np.testing.assert_array_equal(is_blue, scores[read] > 0.5)
+        (dotted,) = (line for line in axes.lines if line.get_linestyle() == ":")
+        assert set(dotted.get_ydata()) == {0.5}
+
+
+def test_a_curve_stands_above_the_rows_and_none_where_nothing_is_known(tmp_path, monkeypatch):
+    points = points_of(monkeypatch)
+    without = drawn(tmp_path / "a.png", ["film"] * 3)
+    assert points == []
+    with_curve = drawn(tmp_path / "b.png", ["film"] * 3, prefix_scores=np.array([0.5, 0.6, 0.7]))
+    ((axes, *_),) = points
+    assert all(axes.get_position().y0 >= other.get_position().y1 for other in axes.figure.axes if other is not axes)
+    assert with_curve.shape[0] > without.shape[0]
+
+
 def test_the_numbers_can_be_seen(tmp_path, monkeypatch):
     """Black on light cells and white on dark ones: without them the cells have one colour."""
 
@@ -176,8 +239,8 @@ def table(capsys, monkeypatch):
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 
-    def printed(tokens, polarity, gates, title="positive 0.93"):
-        print_table(tokens, polarity, gates, title)
+    def printed(tokens, polarity, gates, title="positive 0.93", **more):
+        print_table(tokens, polarity, gates, title, **more)
         return capsys.readouterr().out
 
     return printed
@@ -197,6 +260,17 @@ def test_the_table_has_every_token_and_number(table):
         assert cells[3:] == [f"{values[index]:.2f}" for values in gates.values()]
     for name in gates:
         assert name in out
+
+
+def test_the_column_of_prefixes_is_empty_where_none_was_read(table):
+    tokens, scores = ["a", "fine", "film"], np.array([-1, 0.25, 0.875])
+    polarity, gates = activity(3)
+    out = table(tokens, polarity, gates, prefix_scores=scores)
+    assert "P so far" in out
+    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if line[0] == "│"]
+    assert [line[3] for line in lines] == ["", "0.250", "0.875"]
+    assert [line[4:] for line in lines] == [[f"{row[index]:.2f}" for row in gates.values()] for index in range(3)]
+    assert "P so far" not in table(tokens, polarity, gates)
 
 
 def test_bars_are_as_long_as_the_shares(table):

@@ -1,7 +1,7 @@
 """Ids of texts and the batches made of them: every text once, nothing mixed up, nothing left to chance."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from nlp_lstm.sentiment.batches import (
     bucketed_batches,
     build_vocabulary,
     crop,
-    running_windows,
+    snippet,
     sorted_batches,
     token_ids,
 )
@@ -210,59 +210,44 @@ class TestSortedBatches:
         assert list(sorted_batches([], 100)) == []
 
 
-class TestRunningWindows:
-    def test_windows_are_stretches_of_the_texts_one_after_the_other(self):
-        ids = random_texts(30, 25, seed=6)
-        total = sum(map(len, ids))
-        windows = running_windows(ids, 16, (0, 1))
-        assert windows.shape[1] == 16
-        assert total // 16 - 1 <= len(windows) <= total // 16
-        assert len(np.unique(windows)) == windows.size, "a token stands twice"
-        assert set(windows.ravel()) <= set(np.concatenate(ids))
-        last = {int(text[-1]) for text in ids}
-        follows = {}
-        for here, there in zip(windows[:, :-1].ravel().tolist(), windows[:, 1:].ravel().tolist(), strict=True):
-            if here in last:
-                assert there % SPAN == 1
-                follows[here // SPAN] = there // SPAN
-            else:
-                assert there == here + 1
-        assert any(there != here + 1 for here, there in follows.items()), "the texts stand in their old order"
-        assert not np.all(np.diff(windows[:, 0] // SPAN) >= 0)
+class TestSnippet:
+    STOPS = np.isin(np.arange(30), [3, 4])
 
-    def test_windows_are_all_of_one_run(self):
-        """Put end to end in the order they were cut, they are the run without its edges; few are left out."""
-        counts = set()
-        for seed in range(40):
-            windows = running_windows([np.arange(1, 65)], 8, (seed,))
-            np.testing.assert_array_equal(np.diff(np.sort(windows[:, 0])), 8)
-            np.testing.assert_array_equal(np.diff(windows, axis=1), 1)
-            counts.add(len(windows))
-        assert counts == {7, 8}
+    def sentences(self, ids):
+        """Independently: each runs to the last of its marks."""
+        found, now = [], []
+        for here, there in pairwise([*ids, -1]):
+            now.append(here)
+            if here in (3, 4) and there not in (3, 4):
+                found.append(now)
+                now = []
+        return found + [now] * bool(now)
 
-    def test_cuts_begin_anywhere(self):
-        ids = [np.arange(1, 101)]
-        starts = {int(running_windows(ids, 10, (seed,)).min()) for seed in range(150)}
-        assert starts == set(range(1, 11))
+    def test_it_is_whole_sentences_of_the_text_each_as_likely(self):
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            inner = rng.choice([3, 4, 5, 6, 7, 8, 9], size=rng.integers(0, 20))
+            sentences = self.sentences(inner.tolist())
+            ids = np.concatenate([[BOUNDARY], inner, [BOUNDARY]])
+            possible = {
+                (BOUNDARY, *chain(*sentences[start : start + number]), BOUNDARY)
+                for number in (1, 2)
+                for start in range(len(sentences) - number + 1)
+                if number < len(sentences)
+            }
+            drawn = {
+                None if (found := snippet(ids, self.STOPS, 2, rng)) is None else tuple(found.tolist())
+                for _ in range(200)
+            }
+            assert drawn == (possible or {None})
 
-    @pytest.mark.parametrize(("total", "windows"), [(1, 1), (3, 1), (9, 1), (10, 1), (11, 1), (19, 1)])
-    def test_a_short_run_fills_one_window(self, total, windows):
-        for seed in range(12):
-            found = running_windows([np.arange(1, total + 1)], 10, (seed,))
-            assert found.shape == (windows, 10)
-            if total <= 10:
-                np.testing.assert_array_equal(found[0], [1 + place % total for place in range(10)])
-            else:
-                np.testing.assert_array_equal(np.diff(found[0]), 1)
-
-    def test_the_seed_settles_everything(self):
-        ids = random_texts(20, 30, seed=7)
-        np.testing.assert_array_equal(running_windows(ids, 8, (0, 1)), running_windows(ids, 8, (0, 1)))
-        assert not np.array_equal(running_windows(ids, 8, (0, 1))[:20], running_windows(ids, 8, (0, 2))[:20])
-
-    def test_what_tensorflow_gets(self):
-        windows = running_windows(random_texts(5, 30), 8, (0,))
-        assert tf.data.Dataset.from_tensor_slices(windows).element_spec == tf.TensorSpec([8], tf.int32)
+    def test_at_most_so_many(self):
+        ids = np.array([BOUNDARY, *[7, 3] * 9, BOUNDARY])
+        rng = np.random.default_rng(1)
+        for most in (1, 3, 20):
+            assert {(len(snippet(ids, self.STOPS, most, rng)) - 2) // 2 for _ in range(300)} == set(
+                range(1, min(most, 8) + 1)
+            )
 
 
 def rejoined(streams):

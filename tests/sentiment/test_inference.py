@@ -99,6 +99,46 @@ def test_explain_is_without_padding_and_adds_up(exported_sentiment, difficult_te
         assert answer["label"] == ("positive" if answer["score"] > 0.5 else "negative")
 
 
+def test_several_signatures_of_one_model(exported_sentiment, monkeypatch):
+    loads, load = [], inference.saved_model.load
+    monkeypatch.setattr(inference.saved_model, "load", lambda *asked: loads.append(asked) or load(*asked))
+    found = inference.open_signatures(exported_sentiment.base, None, "explain", wanted=["units", "none such"])
+    assert list(found) == ["explain", "units"]
+    assert len(loads) == 1
+    gc.collect()  # the module must be held by each
+    text = tf.constant(["The best film!"])
+    np.testing.assert_allclose(found["explain"](text=text)["logit"], found["units"](text=text)["logit"], atol=1e-5)
+    assert "none such" not in found
+
+
+def test_prefix_scores_are_those_of_the_tokens(exported_sentiment):
+    signatures = inference.open_signatures(exported_sentiment.base, None, "prefixes", "serving_default")
+    words = [b"it's", b"not", b"a", b"dull", b"film"]
+    found = inference.prefix_scores(signatures["prefixes"], b" ".join(words))
+    beginnings = [b" ".join(words[:count]) for count in (0, 1, 2, 3, 4, 5, 5)]
+    np.testing.assert_allclose(found, inference.predict(signatures["serving_default"], beginnings)["score"], atol=2e-6)
+
+
+@pytest.mark.parametrize("count", [1, 5, 12, 16])
+def test_units_and_all_others_add_up_to_the_logit(exported_sentiment, count):
+    signatures = inference.open_signatures(exported_sentiment.base, None, "units", "explain")
+    text = b"Not the best film!"
+    found = inference.explain_units(signatures["units"], text, count)
+    explained = inference.explain(signatures["explain"], text)
+    assert set(found) == {"units", "other_units", "ngrams"}
+    assert len(found["units"]) == min(count, 12)  # both directions have 6
+    shares = [unit["share"] for unit in found["units"]]
+    assert np.all(np.diff(np.abs(shares)) <= 0)
+    total = sum(shares) + found["other_units"] + found["ngrams"] + explained["bias"]
+    assert total == pytest.approx(explained["logit"], abs=1e-5)
+    for unit in found["units"]:
+        assert len(unit["state"]) == len(explained["tokens"])
+        assert unit["peak"] == int(np.argmax(unit["state"]))
+        assert unit["direction"] in ("forward", "backward")
+        assert unit["unit"] in range(6)
+    assert (abs(found["other_units"]) > 1e-3) == (count < 12)
+
+
 class LengthScores:
     """A signature that finds a text the better the longer it is."""
 

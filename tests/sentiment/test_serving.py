@@ -10,7 +10,8 @@ from saved_model_in_fresh_process import run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nlp_lstm import saved_model
-from nlp_lstm.sentiment.serving import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
+from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_IN_PREFIXES, LONGEST_TEXT_TOKENS
+from nlp_lstm.sentiment.serving import SentimentServing
 from nlp_lstm.text.vocabulary import BOUNDARY, UNKNOWN
 from nlp_lstm.text.words import tokenize
 
@@ -36,6 +37,23 @@ CONTRACT = {
             "bias": ("float32", [N]),
             "polarity": ("float32", [N, T]),
             **{gate: ("float32", [N, T]) for gate in GATES},
+        },
+    ),
+    "prefixes": (
+        {"text": ("string", [N])},
+        {"tokens": ("string", [N, T]), "length": ("int32", [N]), "score": ("float32", [N, T])},
+    ),
+    "units": (
+        {"text": ("string", [N])},
+        {
+            "tokens": ("string", [N, T]),
+            "length": ("int32", [N]),
+            **{name: ("float32", [N]) for name in ("logit", "bias", "ngrams", "others")},
+            "direction": ("string", [N, 12]),
+            "unit": ("int32", [N, 12]),
+            "share": ("float32", [N, 12]),
+            "peak": ("int32", [N, 12]),
+            "state": ("float32", [N, 12, T]),
         },
     ),
 }
@@ -196,6 +214,116 @@ def test_forward_gates_have_seen_what_stands_before_and_backward_gates_what_stan
         else:
             assert end_alike.all(), gate
             assert not beginning_alike.any(), gate
+
+
+def prefixes(model, texts):
+    return run_signatures(model.signatures, {"prefixes": {"text": strings(texts)}})["prefixes"]
+
+
+def test_the_score_at_each_token_is_that_of_the_text_that_ends_there(model, exported_sentiment, difficult_texts):
+    ids_of = {token: number for number, token in enumerate(exported_sentiment.vocabulary.tokens)}
+    texts = [text for text in difficult_texts if len(text) < 1_000]
+    found, shown = prefixes(model, texts), explain(model, texts)
+    for name in ("tokens", "length"):
+        np.testing.assert_array_equal(found[name], shown[name])
+    beginnings = []
+    for row in rows_of(found):
+        words = [ids_of.get(token.decode(), UNKNOWN) for token in row["tokens"][1:-1]]
+        beginnings.append([[BOUNDARY, *words[:count], BOUNDARY] for count in [*range(len(words) + 1), len(words)]])
+    every = [ids for row in beginnings for ids in row]
+    padded = np.zeros((len(every), max(map(len, every))), np.int32)
+    for row, ids in zip(padded, every, strict=True):
+        row[: len(ids)] = ids
+    expected = iter(tf.sigmoid(exported_sentiment.serving.classifier(padded)).numpy().tolist())
+    for row, length in enumerate(found["length"]):
+        scores_of_row = [next(expected) for _ in range(length)]
+        np.testing.assert_allclose(found["score"][row, :length], scores_of_row, rtol=0, atol=2e-6)
+        assert (found["score"][row, length:] == -1).all()
+    np.testing.assert_allclose([row["score"][-1] for row in rows_of(found)], scores(model, texts), rtol=0, atol=2e-6)
+
+
+def test_words_of_a_text_one_by_one_are_its_prefixes(model):
+    words = b"it's the best film , not a dull film !".split()
+    beginnings = [b" ".join(words[:count]) for count in range(len(words) + 1)]
+    (found,) = prefixes(model, [beginnings[-1]])["score"]
+    expected = scores(model, beginnings)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found, [*expected, expected[-1]], rtol=0, atol=2e-6)
+
+
+def test_of_a_long_text_prefixes_are_read_at_every_so_many_tokens_back_from_the_last(model):
+    rng = np.random.default_rng(0)
+    most = LONGEST_TEXT_IN_PREFIXES
+    counts = [1, most - 1, most, most + 1, 2 * most, 2 * most + 1, LONGEST_TEXT_TOKENS, LONGEST_TEXT_TOKENS + 9]
+    words = [rng.choice([b"best", b"dull", b"film", b"not", b"the"], count).tolist() for count in counts]
+    found = prefixes(model, [b" ".join(row) for row in words])
+    # Some of those that were read, each on its own.
+    asked = {(row, int(end)) for row, count in enumerate(counts) for end in rng.integers(0, min(count, 1024), 3)}
+    for row, count in enumerate(counts):
+        count = min(count, LONGEST_TEXT_TOKENS)
+        step = -(-count // most)
+        read = sorted({*range(count, -1, -step), count + 1})
+        assert np.flatnonzero(found["score"][row] >= 0).tolist() == read
+        assert len(read) <= most + 2
+        assert (np.delete(found["score"][row], read) == -1).all()
+        asked.add((row, count))
+    asked = [(row, end) for row, end in sorted(asked) if found["score"][row, end] >= 0]
+    expected = scores(model, [b" ".join(words[row][-LONGEST_TEXT_TOKENS:][:end]) for row, end in asked])
+    assert len(asked) > 12
+    np.testing.assert_allclose([found["score"][place] for place in asked], expected, rtol=0, atol=2e-6)
+
+
+def units(model, texts):
+    return run_signatures(model.signatures, {"units": {"text": strings(texts)}})["units"]
+
+
+def test_units_are_those_of_the_largest_shares_which_the_layers_states_give(model, exported_sentiment):
+    """By NumPy, from the states of each text alone."""
+    texts = [b"It's not a dull film, but not the best!", b"", b"the best best film"]
+    classifier = exported_sentiment.serving.classifier
+    w_max, w_mean = np.split(np.asarray(classifier.lstm.head.kernel)[:, 0], 2)
+    a, b, _ = np.asarray(classifier.mixture)
+    answer, explained = units(model, texts), explain(model, texts)
+    for name in ("tokens", "length"):
+        np.testing.assert_array_equal(answer[name], explained[name])
+    for row, length in enumerate(answer["length"]):
+        tokens = [token.decode() for token in answer["tokens"][row, 1 : length - 1]]
+        known = exported_sentiment.vocabulary.lookup(tf.constant(tokens, tf.string)).numpy()
+        ids = np.array([[BOUNDARY, *known, BOUNDARY]], np.int32)
+        states = np.concatenate([part[0] for part in classifier.lstm.encoder(ids)], axis=-1)  # (T, 2U)
+        shares = a * (w_max * states.max(axis=0) + w_mean * states.mean(axis=0))
+        order = np.argsort(-np.abs(shares))
+        names = [("forward" if place < 6 else "backward", place % 6) for place in order]
+        found = list(zip(answer["direction"][row], answer["unit"][row], strict=True))
+        assert [(direction.decode(), unit) for direction, unit in found] == names
+        np.testing.assert_allclose(answer["share"][row], shares[order], rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(answer["peak"][row], states.argmax(axis=0)[order])
+        np.testing.assert_allclose(answer["state"][row, :, :length], states.T[order], rtol=0, atol=1e-6)
+        assert (answer["state"][row, :, length:] == 0).all()
+        ngrams = b * (classifier.ngrams(ids).numpy()[0] - np.asarray(classifier.ngrams.bias))
+        np.testing.assert_allclose(answer["ngrams"][row], ngrams, rtol=0, atol=1e-5)
+        assert abs(ngrams) > 0.01
+    np.testing.assert_allclose(answer["logit"], explained["logit"], rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(answer["bias"], explained["bias"])
+
+
+def test_shares_of_units_n_grams_and_bias_add_up_to_the_logit(model, difficult_texts):
+    answer = units(model, difficult_texts)
+    parts = answer["share"].sum(axis=1) + answer["others"] + answer["ngrams"] + answer["bias"]
+    np.testing.assert_allclose(parts, answer["logit"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-answer["logit"])), scores(model, difficult_texts), rtol=0, atol=2e-6)
+
+
+def test_of_more_units_than_are_shown_the_others_are_added_up(exported_sentiment, monkeypatch):
+    monkeypatch.setattr("nlp_lstm.sentiment.serving.MOST_UNITS", 5)
+    serving = SentimentServing(exported_sentiment.serving.classifier, exported_sentiment.vocabulary)
+    texts = tf.constant(["The best film!", "dull"])
+    few, all_of_them = serving.units(texts), exported_sentiment.serving.units(texts)
+    for name in ("direction", "unit", "share", "peak", "state"):
+        np.testing.assert_array_equal(few[name], all_of_them[name][:, :5])
+    np.testing.assert_allclose(few["others"], np.sum(all_of_them["share"][:, 5:], axis=1), rtol=0, atol=1e-5)
+    assert np.abs(few["others"]).min() > 1e-3
+    np.testing.assert_allclose(all_of_them["others"], [0, 0], rtol=0, atol=1e-5)
 
 
 def test_classify_is_serving_default_from_examples(model, difficult_texts):

@@ -1,0 +1,70 @@
+"""Fit the linear unit over a pre-trained encoder, which stays as it is: what fine-tuning starts from, and a probe."""
+
+import sys
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+
+from nlp_lstm.files import atomic_path
+from nlp_lstm.models.classifier import SentimentClassifier
+from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.sentiment import batches
+from nlp_lstm.sentiment.settings import HEAD, Settings
+
+_STRENGTHS = (1e-4, 1e-3, 1e-2)  # C, of which validation data chooses
+_TOKENS_AT_ONCE = 25_000
+
+
+def fit_head(
+    classifier: SentimentClassifier, training: Any, validation: Any, run: RunFolder, settings: Settings
+) -> None:
+    """Standardise what the encoder pools, and fit the linear unit on it by logistic regression.
+
+    Its validation accuracy tells what the encoder knows before any label reached it.
+
+    Args:
+        classifier: built, and standardised.
+        training: token ids and labels, whose pooled features are fitted.
+        validation: the same, which choose the strength of the penalty.
+        run: takes the weights and a line of metrics, and where it has them already nothing is fitted.
+        settings: of the run.
+    """
+    rows = run.metrics()
+    path = run.best_weights(HEAD)
+    if any(row["stage"] == HEAD for row in rows) and path.exists():
+        classifier.load_weights(path)
+        return
+    started, cpu_started = time.perf_counter(), time.process_time()
+    rng = np.random.default_rng(settings.seed)
+    cut = [batches.crop(ids, settings.longest_training_text, rng) for ids in training.ids]
+    features, held_out = _features(classifier, cut), _features(classifier, validation.ids)
+    mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
+    features, held_out = (features - mean) / scale, (held_out - mean) / scale
+    fits = [LogisticRegression(C=strength, max_iter=300).fit(features, training.labels) for strength in _STRENGTHS]
+    accuracies = [fit.score(held_out, validation.labels) for fit in fits]
+    best = fits[int(np.argmax(accuracies))]
+    classifier.standardize(mean, scale)
+    classifier.head.kernel.assign(best.coef_.T)
+    classifier.head.bias.assign(best.intercept_)
+    row = {"stage": HEAD, "epoch": 1, "val_accuracy": max(accuracies), "strength": best.C}
+    row["seconds"] = round(time.perf_counter() - started, 2)
+    row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as scratch:
+        classifier.save_weights(scratch)
+    run.write_metrics([*rows, row])
+    print(f"{HEAD}: val_accuracy {max(accuracies):.4f} of the encoder as it is", file=sys.stderr)
+
+
+def _features(classifier: SentimentClassifier, ids: Any) -> np.ndarray:
+    pooled = tf.function(
+        lambda ids: classifier.pooled(ids), input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False
+    )
+    found = np.zeros((len(ids), 4 * classifier.encoder.settings["units"]), np.float32)
+    for places, batch in batches.sorted_batches(ids, _TOKENS_AT_ONCE):
+        found[places] = keras.ops.convert_to_numpy(pooled(batch))
+    return found
