@@ -1,8 +1,8 @@
 """The playground's server: the page, and TensorFlow Serving's REST protocol for models of this process or of a server.
 
 What it does otherwise than TensorFlow Serving: a model that still loads is 503 and not 404, so that clients wait for
-it; a method that is neither GET nor POST is 405; requests are bounded (`nlp_lstm.playground.limits`); and each model has
-one version, the highest, and one label for it, `stable`.
+it; a method that is neither GET nor POST is 405; requests are bounded (`nlp_lstm.playground.limits`); and each model
+has one version, the highest, and one label for it, `stable`.
 """
 
 import asyncio

@@ -39,7 +39,10 @@ _INTEGERS = {
         "DT_UINT64": "uint64",
     }.items()
 }
-_FLOATS = {"DT_FLOAT": (np.dtype("float32"), 2**24 - 1), "DT_DOUBLE": (np.dtype("float64"), 2**53 - 1)}
+_FLOATS: dict[str, tuple[Any, int]] = {
+    "DT_FLOAT": (np.dtype("float32"), 2**24 - 1),
+    "DT_DOUBLE": (np.dtype("float64"), 2**53 - 1),
+}
 """Each with the largest whole number up to which every one is a number of that type."""
 
 _LONGEST_QUOTATION = 200
@@ -221,7 +224,7 @@ def _typed(values: list[Any], name: str, dtype: str) -> np.ndarray:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise _type_error(value, name, dtype)
             bound = largest_whole if isinstance(value, int) else largest
-            if abs(value) > bound and not (isinstance(value, float) and math.isinf(value)):
+            if bound < abs(value) < math.inf:
                 raise RefusedError(
                     400,
                     f"input {name}: Cannot convert JSON value: {_quoted(value)} to {kind} without loss of precision.",
@@ -416,7 +419,7 @@ def _feature_value(value: Any, name: str) -> bytes | float | int:
         return int(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise RefusedError(400, f"Feature: {_quoted(name)} has a number beyond int64. Only int64 is supported.")
-    if isinstance(value, float) and math.isfinite(value) and abs(value) > np.finfo(np.float32).max:
+    if isinstance(value, float) and math.isfinite(value) and abs(value) > float(np.finfo(np.float32).max):
         raise RefusedError(400, f"Cannot convert JSON value: {_quoted(value)} to float without loss of precision.")
     return value
 
