@@ -166,7 +166,7 @@ class ServedModel:
 
     def metadata(self) -> dict[str, Any]:
         """A `GetModelMetadataResponse` in the JSON form that the server gives it."""
-        from google.protobuf import json_format  # type: ignore[import-untyped]
+        from google.protobuf import json_format
 
         self.signature(next(iter(self.signatures), ""))  # whether it is there
         told = {

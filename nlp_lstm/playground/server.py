@@ -265,7 +265,11 @@ def _app(api: Any, lifespan: Any, names: Sequence[str]) -> Starlette:
         try:
             return await api(request)
         except RefusedError as refused:
-            headers = {503: {"retry-after": "1"}, 405: {"allow": "GET, HEAD, POST"}}.get(refused.status, {})
+            headers = {
+                405: {"allow": "GET, HEAD, POST"},
+                413: {"connection": "close"},  # the rest of the body is not waited for
+                503: {"retry-after": "1"},
+            }.get(refused.status, {})
             return _json(json.dumps({"error": refused.message}).encode(), refused.status, headers)
 
     async def refused(_: Request, error: Exception) -> Response:
