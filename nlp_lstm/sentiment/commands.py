@@ -1,5 +1,6 @@
 """Sentiment analysis: train on labelled reviews, judge, use, look inside and export."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +18,13 @@ from nlp_lstm.visible import for_terminal
 if TYPE_CHECKING:
     from nlp_lstm.pictures import gate_map
     from nlp_lstm.sentiment import export as exporting
-    from nlp_lstm.sentiment import inference
+    from nlp_lstm.sentiment import inference, remote
     from nlp_lstm.sentiment import train as training
 else:
-    gate_map = cli.LazyModule("nlp_lstm.pictures.gate_map")
+    gate_map = cli.LazyModule("nlp_lstm.pictures.gate_map", needs_tensorflow=False)
     exporting = cli.LazyModule("nlp_lstm.sentiment.export")
     inference = cli.LazyModule("nlp_lstm.sentiment.inference")
+    remote = cli.LazyModule("nlp_lstm.sentiment.remote", needs_tensorflow=False)
     training = cli.LazyModule("nlp_lstm.sentiment.train")
 
 app = App(name="sentiment", help=__doc__, version_flags=[])
@@ -120,19 +122,29 @@ def predict(
     encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
+    server: cli.Server = None,
     json: cli.JsonLines = False,
 ) -> None:
     """Tell the sentiment of texts."""
-    model = cli.shipped_unless_named(model, run, "sentiment")
-    inputs = cli.texts_from(texts, file, encoding)
-    answer = inference.predict(inference.open_signature(model, run), inputs)
-    for text, label, score in zip(inputs, answer["label"], answer["score"], strict=True):
+    client = cli.client_of(server, model, run)
+    if client is None:
+        model = cli.shipped_unless_named(model, run, "sentiment")
+        inputs = cli.texts_from(texts, file, encoding)
+        answer = inference.predict(inference.open_signature(model, run), inputs)
+        verdicts = [
+            (label.decode(), float(score)) for label, score in zip(answer["label"], answer["score"], strict=True)
+        ]
+    else:
+        inputs = cli.texts_from(texts, file, encoding)
+        with client:
+            verdicts = [(one.label, one.score) for one in client.sentiment(inputs)]
+    for text, (label, score) in zip(inputs, verdicts, strict=True):
         shown = text.decode("utf-8", "replace")
         if json:
-            cli.print_json({"text": shown, "label": label.decode(), "score": float(score)})
+            cli.print_json({"text": shown, "label": label, "score": score})
         else:
             echo = for_terminal(shown, keep="\t")
-            print(f"{label.decode()}  {score:.3f}  {echo}")
+            print(f"{label}  {score:.3f}  {echo}")
 
 
 @app.command
@@ -142,6 +154,7 @@ def explain(
     encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
+    server: cli.Server = None,
     plot: Path | None = None,
     json: cli.JsonLines = False,
 ) -> None:
@@ -152,14 +165,19 @@ def explain(
     plot
         Draw the heat map of the one text into this PNG file.
     """
-    model = cli.shipped_unless_named(model, run, "sentiment")
+    client = cli.client_of(server, model, run)
+    used = model if client else cli.shipped_unless_named(model, run, "sentiment")
     cli.check_suffix("--plot", plot, ".png")
     inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: explain them one at a time")
-    signature = inference.open_signature(model, run, "explain")
+    if client is not None:
+        explained = functools.partial(remote.explain, client)
+    else:
+        assert used is not None
+        explained = functools.partial(inference.explain, inference.open_signature(used, run, "explain"))
     for text in inputs:
-        answer = inference.explain(signature, text)
+        answer = explained(text)
         rows = gate_map.gate_rows(answer)
         if plot is not None:
             title = f"{answer['label']}, P(positive) = {answer['score']:.3f}"
