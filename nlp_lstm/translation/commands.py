@@ -282,7 +282,7 @@ def explain(
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
     opened = _opened(client, model, run)
-    answers = [opened.explain(given) for given in inputs]
+    answers: list[tuple[Any, attention_map.AttendedTranslation]] = [opened.explain(given) for given in inputs]
     if plot is not None:
         translation, attended = answers[0]
         with told_if_unwritable("--plot", plot):
