@@ -27,6 +27,8 @@ SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
 """In a clone of the repository; where the package was installed alone there is no such folder."""
 
 _PROGRAM: ContextVar[str] = ContextVar("_PROGRAM", default="nlp_lstm")
+_OPENED: ContextVar[ExitStack] = ContextVar("_OPENED")
+"""What the verb that runs has opened."""
 
 # Flags that several verbs have, with what `--help` says of them.
 NewRun = Annotated[
@@ -129,11 +131,11 @@ def run(app: App, arguments: list[str] | None = None) -> int:
     sold: bread
     0
     """
-    with _streams_that_lead_somewhere():
+    with _streams_that_lead_somewhere(), ExitStack() as opened:
         if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, and no text must fail in a terminal's encoding
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         app.suppress_keyboard_interrupt = False  # cyclopts would leave without a word
-        called = _PROGRAM.set(_program(app, arguments))
+        called, _ = _PROGRAM.set(_program(app, arguments)), _OPENED.set(opened)
         try:
             app(arguments, print_error=False, exit_on_error=False, result_action="return_none")
             print(end="", flush=True)  # a pipe closed by its reader is met here and not when Python ends
@@ -222,7 +224,7 @@ def shipped_unless_named(model: Path | None, run: Any, app_name: str) -> Path:
 
 
 def client_of(server: str | None, model: Path | None, run: Any) -> "Client | None":
-    """A client of the server that a verb is to ask, or None where none is named.
+    """A client of the server that a verb is to ask, closed when the verb has ended; None where none is named.
 
     >>> client_of(None, Path("models/mine"), None)
 
@@ -235,7 +237,9 @@ def client_of(server: str | None, model: Path | None, run: Any) -> "Client | Non
         raise UserError("--server, --model and --run name what to use: give one of them")
     from nlp_lstm.client import Client
 
-    return Client(server)
+    client = Client(server)
+    _OPENED.get().callback(client.close)
+    return client
 
 
 def check_suffix(flag: str, path: Path | None, suffix: str) -> None:

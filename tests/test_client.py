@@ -25,6 +25,20 @@ ROOT = Path(__file__).parents[1]
 SOON = Patience(timeout=5.0, retries=3, first_pause=0.001)
 
 
+@pytest.fixture(autouse=True)
+def _clients_are_closed(monkeypatch):
+    made, kept = [], Client.__init__
+
+    def noted(self, *arguments, **named):
+        kept(self, *arguments, **named)
+        made.append(self)
+
+    monkeypatch.setattr(Client, "__init__", noted)
+    yield
+    for client in made:
+        client.close()
+
+
 class TestBatches:
     @given(st.lists(st.integers(0, 300)), st.integers(1, 9), st.integers(1, 1000))
     def test_each_text_once_and_none_too_large(self, lengths, rows, padded):

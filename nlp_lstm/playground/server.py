@@ -277,7 +277,7 @@ def _app(api: Any, lifespan: Any, names: Sequence[str]) -> Starlette:
         told = {404: "Not Found", 405: "Method not allowed"}.get(status, "internal error")
         return _json(json.dumps({"error": told}).encode(), status, getattr(error, "headers", None) or {})
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/{rest:path}", answered, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
             Route("/{name}", page_file),
@@ -287,6 +287,8 @@ def _app(api: Any, lifespan: Any, names: Sequence[str]) -> Starlette:
         exception_handlers={404: refused, 405: refused, 500: refused},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def page_file(request: Request) -> Response:

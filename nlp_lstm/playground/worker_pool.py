@@ -10,7 +10,7 @@ from nlp_lstm.playground.refusal import RefusedError
 
 
 class WorkerPool:
-    """So many threads, and a queue before them; what finds it full is refused at once.
+    """So many threads, and a queue before them; what finds both full is refused at once.
 
     >>> pool = WorkerPool(workers=2, waiting=8)
     >>> pool.submit(lambda: 6 * 7).result()
@@ -21,7 +21,8 @@ class WorkerPool:
     """
 
     def __init__(self, workers: int, waiting: int):
-        self._queue: queue.Queue[tuple[Future[Any], Callable[[], Any]]] = queue.Queue(waiting)
+        self._places = threading.Semaphore(workers + waiting)
+        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         for number in range(workers):
             threading.Thread(target=self._work, name=f"worker {number}", daemon=True).start()
 
@@ -31,11 +32,12 @@ class WorkerPool:
         Raises:
             RefusedError: 503, if too many wait already.
         """
+        # Not the queue's own size: what no thread has taken yet need not wait for one.
+        if not self._places.acquire(blocking=False):
+            raise RefusedError(503, "the server has too many requests: try again in a moment")
         future: Future[Any] = Future()
-        try:
-            self._queue.put_nowait((future, work))
-        except queue.Full:
-            raise RefusedError(503, "the server has too many requests: try again in a moment") from None
+        future.add_done_callback(lambda _: self._places.release())
+        self._queue.put((future, work))
         return future
 
     def _work(self) -> None:

@@ -136,8 +136,7 @@ def predict(
         ]
     else:
         inputs = cli.texts_from(texts, file, encoding)
-        with client:
-            verdicts = [(one.label, one.score) for one in client.sentiment(inputs)]
+        verdicts = [(one.label, one.score) for one in client.sentiment(inputs)]
     for text, (label, score) in zip(inputs, verdicts, strict=True):
         shown = text.decode("utf-8", "replace")
         if json:
