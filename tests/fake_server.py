@@ -20,6 +20,7 @@ class FakeServer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body go out together: else each answer waits for an acknowledgement of the first
 
             def do(self):
                 size = int(self.headers.get("content-length") or 0)

@@ -110,12 +110,15 @@ def _models_below(folder: Path | None) -> list[Any]:
 def _listening(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65_535:
         raise UserError(f"--port is {port}: expected 0 to 65535")
+    listening = None
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
     except OSError as error:
+        if listening is not None:
+            listening.close()
         raise UserError(
             f"cannot listen at {host}:{port} ({error.strerror}): name another --port, or 0 for any that is free"
         ) from None
