@@ -148,6 +148,20 @@ class TestAnswers:
         back = np.array(json.loads(array_json(array)), np.float32).reshape(array.shape)
         np.testing.assert_array_equal(back, array)
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_and_those_of_large_arrays(self, dtype):
+        rng = np.random.default_rng(0)
+        array = (rng.normal(size=(2, 60, 20)) * 10.0 ** rng.integers(-30, 30, (2, 60, 20))).astype(dtype)
+        array[0, 0] = 0.0
+        found = json.loads(array_json(array))
+        np.testing.assert_array_equal(np.array(found, dtype), array)
+        assert all(isinstance(one, float) for row in found[0] for one in row)
+        array[1, 3, 5] = np.nan
+        assert math.isnan(json.loads(array_json(array))[1][3][5])
+        np.testing.assert_array_equal(
+            np.array(json.loads(array_json(array.swapaxes(0, 2))), dtype), array.swapaxes(0, 2)
+        )
+
     @given(arrays.arrays(np.float64, 5))
     def test_and_every_double(self, array):
         np.testing.assert_array_equal(np.array(json.loads(array_json(array))), array)
