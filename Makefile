@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup demo test test-all test-jax check format lock clean
+.PHONY: help setup demo play test test-all test-jax check format lock clean
 
 help:
 	@echo "make setup   build .venv from the locked requirements"
 	@echo "make demo    train, evaluate, explain, export and serve on what is in the repository"
+	@echo "make play    a page on which to watch the shipped models, at http://127.0.0.1:8000/"
 	@echo "make test    lint, type check and test"
 	@echo "make test-all  the same, and what takes long and few changes can break: what CI runs"
 	@echo "make test-jax  the layer and the models on JAX, in a venv of its own without TensorFlow"
@@ -50,6 +51,9 @@ test-jax: $(JAX_VENV)/.ready
 
 demo: setup
 	PYTHON=$(abspath $(BIN)/python) sh apps/demo.sh
+
+play: setup
+	$(BIN)/python apps/playground.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -20,10 +20,15 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.settings import Precision
 from nlp_lstm.visible import for_terminal
 
+if TYPE_CHECKING:
+    from nlp_lstm.client import Client
+
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
 """In a clone of the repository; where the package was installed alone there is no such folder."""
 
 _PROGRAM: ContextVar[str] = ContextVar("_PROGRAM", default="nlp_lstm")
+_OPENED: ContextVar[ExitStack] = ContextVar("_OPENED")
+"""What the verb that runs has opened."""
 
 # Flags that several verbs have, with what `--help` says of them.
 NewRun = Annotated[
@@ -38,6 +43,13 @@ Run = Annotated[Path | None, Parameter(help="Use this training run instead.")]
 JudgedRun = Annotated[
     Path | None,
     Parameter(help="Judge this training run instead, and keep the figures in it for the model card."),
+]
+Server = Annotated[
+    str | None,
+    Parameter(
+        help="Ask this server instead, such as `http://localhost:8501`: a TensorFlow Serving, by REST or by gRPC "
+        "(`grpc://localhost:8500`), or the playground's."
+    ),
 ]
 Texts = Annotated[str, Parameter(help="The texts; without them the lines of --file or of standard input.")]
 TextFile = Annotated[Path | None, Parameter(help="A text a line.")]
@@ -93,13 +105,17 @@ class LazyModule:
     64
 
     So `--help`, and a mistake in a flag, are answered before the seconds that TensorFlow takes.
+
+    Args:
+        name: of the module.
+        needs_tensorflow: whether it imports TensorFlow.
     """
 
-    def __init__(self, name: str):
-        self._name = name
+    def __init__(self, name: str, needs_tensorflow: bool = True):
+        self._name, self._needs_tensorflow = name, needs_tensorflow
 
     def __getattr__(self, attribute: str) -> Any:
-        if self._name not in sys.modules:
+        if self._needs_tensorflow and self._name not in sys.modules:
             import_tensorflow_quietly()
         return getattr(import_module(self._name), attribute)
 
@@ -115,11 +131,11 @@ def run(app: App, arguments: list[str] | None = None) -> int:
     sold: bread
     0
     """
-    with _streams_that_lead_somewhere():
+    with _streams_that_lead_somewhere(), ExitStack() as opened:
         if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, and no text must fail in a terminal's encoding
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         app.suppress_keyboard_interrupt = False  # cyclopts would leave without a word
-        called = _PROGRAM.set(_program(app, arguments))
+        called, _ = _PROGRAM.set(_program(app, arguments)), _OPENED.set(opened)
         try:
             app(arguments, print_error=False, exit_on_error=False, result_action="return_none")
             print(end="", flush=True)  # a pipe closed by its reader is met here and not when Python ends
@@ -205,6 +221,25 @@ def shipped_unless_named(model: Path | None, run: Any, app_name: str) -> Path:
             f"saved_models/{app_name}), or a training run with --run"
         )
     return shipped if model is None else model
+
+
+def client_of(server: str | None, model: Path | None, run: Any) -> "Client | None":
+    """A client of the server that a verb is to ask, closed when the verb has ended; None where none is named.
+
+    >>> client_of(None, Path("models/mine"), None)
+
+    Raises:
+        UserError: for a server and a model or a run, or for what is no URL.
+    """
+    if server is None:
+        return None
+    if model is not None or run:
+        raise UserError("--server, --model and --run name what to use: give one of them")
+    from nlp_lstm.client import Client
+
+    client = Client(server)
+    _OPENED.get().callback(client.close)
+    return client
 
 
 def check_suffix(flag: str, path: Path | None, suffix: str) -> None:

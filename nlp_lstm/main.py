@@ -13,6 +13,7 @@ def main(arguments: list[str] | None = None, program: str = "nlp-lstm") -> int:
     try:
         from nlp_lstm import __version__, cli
         from nlp_lstm.char_lm.commands import app as char_lm
+        from nlp_lstm.playground.commands import app as playground
         from nlp_lstm.sentiment.commands import app as sentiment
         from nlp_lstm.translation.commands import app as translation
     except ModuleNotFoundError as error:
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None, program: str = "nlp-lstm") -> int:
         print(told, file=sys.stderr)
         return 2
     app = cli.App(name=program, help="One LSTM layer, three applications.", version=__version__)
-    for name, one in (("sentiment", sentiment), ("char-lm", char_lm), ("translation", translation)):
+    named = {"sentiment": sentiment, "char-lm": char_lm, "translation": translation, "playground": playground}
+    for name, one in named.items():
         app.command(one, name=name)
     return cli.run(app, arguments)

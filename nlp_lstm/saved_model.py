@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -13,9 +13,40 @@ from nlp_lstm.files import atomic_path
 
 WARM_UP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MODEL_CARD = "model_card.md"
+BATCHING_FILE = "batching_params.pbtxt"
 
 
-def save(module: tf.Module, base: Path, warm_up: dict[str, dict[str, Any]], model_card: str) -> Path:
+class Batching(NamedTuple):
+    """How a server with `--enable_per_model_batching_parameters` is to batch a model's requests."""
+
+    rows: int
+    """Of a batch, and so of a request: one with more is refused."""
+    wait_micros: int
+    """How long the first request of a batch waits for others."""
+
+    @property
+    def text(self) -> str:
+        """The `BatchingParameters` as text.
+
+        >>> print(Batching(32, 5_000).text, end="")
+        max_batch_size { value: 32 }
+        batch_timeout_micros { value: 5000 }
+        max_enqueued_batches { value: 64 }
+        """
+        return (
+            f"max_batch_size {{ value: {self.rows} }}\n"
+            f"batch_timeout_micros {{ value: {self.wait_micros} }}\n"
+            "max_enqueued_batches { value: 64 }\n"  # more are refused at once, as 503
+        )
+
+
+def save(
+    module: tf.Module,
+    base: Path,
+    warm_up: dict[str, dict[str, Any]],
+    model_card: str,
+    batching: Batching | None = None,
+) -> Path:
     """Write a module with `signatures` as the next version below `base`, and its model card beside the versions.
 
     >>> from tempfile import mkdtemp
@@ -38,6 +69,7 @@ def save(module: tf.Module, base: Path, warm_up: dict[str, dict[str, Any]], mode
         base: the model's folder; made where there is none.
         warm_up: for each signature the inputs of the one request that a server runs before it says it is ready.
         model_card: Markdown; a copy goes into the version's `assets.extra`.
+        batching: goes into the version's `batching_params.pbtxt`; without it the model's requests are not batched.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -56,6 +88,8 @@ def save(module: tf.Module, base: Path, warm_up: dict[str, dict[str, Any]], mode
             (path / WARM_UP_FILE).parent.mkdir()
             write_warm_up(path / WARM_UP_FILE, base.name, signatures, warm_up)
             (path / WARM_UP_FILE).with_name(MODEL_CARD).write_text(model_card, encoding="utf-8")
+            if batching is not None:
+                (path / BATCHING_FILE).write_text(batching.text, encoding="utf-8")
         with atomic_path(base / MODEL_CARD) as path:
             path.write_text(model_card, encoding="utf-8")
     except (OSError, tf.errors.OpError) as error:  # Python writes some files, TensorFlow the others

@@ -45,7 +45,8 @@ def test_it_holds_the_whole_package_and_nothing_else(wheel):
         for path in (ROOT / "nlp_lstm").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"nlp_lstm/py.typed", "nlp_lstm/datasets/sample_reviews.tsv", "nlp_lstm/main.py"} < here
+    known = {"py.typed", "datasets/sample_reviews.tsv", "playground/page/index.html", "main.py"}
+    assert {f"nlp_lstm/{name}" for name in known} < here
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == here
 
 
@@ -53,7 +54,7 @@ def test_it_asks_for_little_and_offers_more(wheel):
     found = email.message_from_string(read(wheel, "METADATA"))
     assert found["Name"] == "nlp_lstm"
     assert found["Version"] == nlp_lstm.__version__
-    assert found.get_all("Provides-Extra") == ["apps", "bench", "dev"]
+    assert found.get_all("Provides-Extra") == ["apps", "bench", "client", "dev", "play"]
     asked = found.get_all("Requires-Dist")
     assert {one.split(">")[0].split("<")[0] for one in asked if "extra ==" not in one} == {
         "keras",

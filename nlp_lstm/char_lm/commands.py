@@ -1,7 +1,7 @@
 """Character language modelling: train on running text, judge, write, score, look inside and export."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nlp_lstm.char_lm import export as exporting
-    from nlp_lstm.char_lm import inference, looking, text_properties, writing
+    from nlp_lstm.char_lm import inference, looking, remote, text_properties, writing
     from nlp_lstm.char_lm import train as training
+    from nlp_lstm.client import Client
     from nlp_lstm.pictures import activity_map
 else:
-    np = cli.LazyModule("numpy")
+    np = cli.LazyModule("numpy", needs_tensorflow=False)
     exporting = cli.LazyModule("nlp_lstm.char_lm.export")
     inference = cli.LazyModule("nlp_lstm.char_lm.inference")
-    looking = cli.LazyModule("nlp_lstm.char_lm.looking")
-    text_properties = cli.LazyModule("nlp_lstm.char_lm.text_properties")
+    looking = cli.LazyModule("nlp_lstm.char_lm.looking", needs_tensorflow=False)
+    remote = cli.LazyModule("nlp_lstm.char_lm.remote", needs_tensorflow=False)
+    text_properties = cli.LazyModule("nlp_lstm.char_lm.text_properties", needs_tensorflow=False)
     writing = cli.LazyModule("nlp_lstm.char_lm.writing")
     training = cli.LazyModule("nlp_lstm.char_lm.train")
-    activity_map = cli.LazyModule("nlp_lstm.pictures.activity_map")
+    activity_map = cli.LazyModule("nlp_lstm.pictures.activity_map", needs_tensorflow=False)
 
 app = App(name="char_lm", help=__doc__, version_flags=[])
 
@@ -92,6 +94,14 @@ def evaluate(
     cli.print_figures(result)
 
 
+def _opened(client: "Client | None", model: Path | None, run: Path | None) -> Any:
+    """The model to use, in this process or at a server: a `CharLm` or a `RemoteCharLm`, which are used alike."""
+    if client is not None:
+        return remote.RemoteCharLm(client)
+    assert model is not None
+    return inference.CharLm(model, run)
+
+
 @app.command
 def generate(
     *,
@@ -108,6 +118,7 @@ def generate(
     beam: int = 0,
     model: cli.Model = None,
     run: cli.Run = None,
+    server: cli.Server = None,
     json: cli.JsonLines = False,
 ) -> None:
     """Go on with a prompt.
@@ -141,21 +152,24 @@ def generate(
     how.check()
     if beam and (samples > 1 or stop):
         raise UserError("--beam finds one text of the length asked for: leave out --samples and --stop")
-    model = cli.shipped_unless_named(model, run, "char_lm")
+    client = cli.client_of(server, model, run)
+    model = model if client else cli.shipped_unless_named(model, run, "char_lm")
     read = cli.text_from((prompt,) if prompt or file is None else (), file, encoding).decode("utf-8", "replace")
-    opened = inference.CharLm(model, run)
+    opened = _opened(client, model, run)
     unknown = {character for character in set(read) if not opened.knows(character)}
     if unknown:
         told = " ".join(sorted(repr(character) for character in unknown)[:10])
         cli.tell(f"the model does not know {told} and reads something unknown there")
     if beam or (json and not stop):
-        for answer in inference.generate(opened, read.encode("utf-8"), how):
+        prompt_bytes = read.encode("utf-8")
+        answers = opened.generate(prompt_bytes, how) if client else inference.generate(opened, prompt_bytes, how)
+        for answer in answers:
             if json:
                 cli.print_json({"prompt": read, **answer})
             else:
                 cli.print_text(answer["text"])
         return
-    writer = writing.Writer(opened.signatures)
+    writer = opened if client else writing.Writer(opened.signatures)
     for number in range(samples):
         if samples > 1 and not json:
             print(f"== seed {seed + number}")
@@ -179,12 +193,14 @@ def score(
     encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
+    server: cli.Server = None,
     json: cli.JsonLines = False,
 ) -> None:
     """Tell how likely the model finds each character of texts, after those before it."""
-    model = cli.shipped_unless_named(model, run, "char_lm")
+    client = cli.client_of(server, model, run)
+    model = model if client else cli.shipped_unless_named(model, run, "char_lm")
     inputs = cli.texts_from(texts, file, encoding)
-    opened = inference.CharLm(model, run)
+    opened = _opened(client, model, run)
     for given in inputs:
         text = given.decode("utf-8", "replace")
         log_probs = opened.log_probs(text)
@@ -222,6 +238,7 @@ def explain(
     html: Path | None = None,
     model: cli.Model = None,
     run: cli.Run = None,
+    server: cli.Server = None,
     json: cli.Json = False,
 ) -> None:
     """Show what units do while a text is read, and find those that follow a property of it.
@@ -252,11 +269,12 @@ def explain(
     html
         Write a page into this HTML file, in which pointing at a character tells its values.
     """
-    model = cli.shipped_unless_named(model, run, "char_lm")
+    client = cli.client_of(server, model, run)
+    model = model if client else cli.shipped_unless_named(model, run, "char_lm")
     cli.check_suffix("--plot", plot, ".png")
     cli.check_suffix("--html", html, ".html")
     text = cli.text_from(texts, file, "" if texts and data else encoding).decode("utf-8", "replace")
-    opened = inference.CharLm(model, run)
+    opened = _opened(client, model, run)
     shown = looking.rows_to_show(opened, text, gate, units, follow, count, data, line_mode, encoding)
     symbols, title = opened.split(text), f"{gate} of the units {', '.join(str(unit) for unit in shown.units)}"
     if plot is not None:

@@ -1,17 +1,20 @@
 """Which units of a character language model to show on a text: those named, those that move, those that follow."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nlp_lstm.char_lm.inference import CharLm
 from nlp_lstm.char_lm.limits import Gate, PropertyName
 from nlp_lstm.char_lm.text_properties import PROPERTIES
 from nlp_lstm.char_lm.unit_search import search
 from nlp_lstm.datasets.corpus import load_corpus
 from nlp_lstm.errors import UserError
 from nlp_lstm.pictures.activity_map import Scale
+
+if TYPE_CHECKING:
+    from nlp_lstm.char_lm.inference import CharLm
+    from nlp_lstm.char_lm.remote import RemoteCharLm
 
 SYMBOLS_SEARCHED = 50_000
 """Of a source, so many characters of its validation part are searched for units."""
@@ -28,7 +31,7 @@ class UnitRows(NamedTuple):
 
 
 def rows_to_show(
-    model: CharLm,
+    model: "CharLm | RemoteCharLm",
     text: str,
     gate: Gate,
     units: str,
@@ -76,7 +79,7 @@ def rows_to_show(
     )
 
 
-def _shown(model: CharLm, text: str, gate: Gate) -> np.ndarray:
+def _shown(model: "CharLm | RemoteCharLm", text: str, gate: Gate) -> np.ndarray:
     activity = model.activity(text, [gate])[gate]
     return np.tanh(activity) if gate == "cell" else activity
 

@@ -1,7 +1,8 @@
 """Sentiment analysis: train on labelled reviews, judge, use, look inside and export."""
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -19,13 +20,14 @@ from nlp_lstm.visible import for_terminal
 if TYPE_CHECKING:
     from nlp_lstm.pictures import gate_map, unit_table
     from nlp_lstm.sentiment import export as exporting
-    from nlp_lstm.sentiment import inference
+    from nlp_lstm.sentiment import inference, remote
     from nlp_lstm.sentiment import train as training
 else:
-    gate_map = cli.LazyModule("nlp_lstm.pictures.gate_map")
-    unit_table = cli.LazyModule("nlp_lstm.pictures.unit_table")
+    gate_map = cli.LazyModule("nlp_lstm.pictures.gate_map", needs_tensorflow=False)
+    unit_table = cli.LazyModule("nlp_lstm.pictures.unit_table", needs_tensorflow=False)
     exporting = cli.LazyModule("nlp_lstm.sentiment.export")
     inference = cli.LazyModule("nlp_lstm.sentiment.inference")
+    remote = cli.LazyModule("nlp_lstm.sentiment.remote", needs_tensorflow=False)
     training = cli.LazyModule("nlp_lstm.sentiment.train")
 
 app = App(name="sentiment", help=__doc__, version_flags=[])
@@ -117,7 +119,14 @@ def evaluate(
 
 
 @app.command
-def pairs(*, data: Path, model: cli.Model = None, run: cli.Run = None, json: cli.Json = False) -> None:
+def pairs(
+    *,
+    data: Path,
+    model: cli.Model = None,
+    run: cli.Run = None,
+    server: cli.Server = None,
+    json: cli.Json = False,
+) -> None:
     """Judge a model on pairs of texts that differ in little but in their sentiment.
 
     Parameters
@@ -126,8 +135,12 @@ def pairs(*, data: Path, model: cli.Model = None, run: cli.Run = None, json: cli
         JSON Lines, each with a `kind`, a `positive` text and a `negative` one. Of the kind `intensity` the first needs
         to be no more than the more positive one.
     """
-    model = cli.shipped_unless_named(model, run, "sentiment")
-    result = inference.judge_pairs(inference.open_signature(model, run), data)
+    client = cli.client_of(server, model, run)
+    if client is None:
+        model = cli.shipped_unless_named(model, run, "sentiment")
+        result = inference.judge_pairs(inference.open_signature(model, run), data)
+    else:
+        result = remote.judge_pairs(client, data)
     if json:
         cli.print_json(result)
         return
@@ -149,19 +162,28 @@ def predict(
     encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
+    server: cli.Server = None,
     json: cli.JsonLines = False,
 ) -> None:
     """Tell the sentiment of texts."""
-    model = cli.shipped_unless_named(model, run, "sentiment")
-    inputs = cli.texts_from(texts, file, encoding)
-    answer = inference.predict(inference.open_signature(model, run), inputs)
-    for text, label, score in zip(inputs, answer["label"], answer["score"], strict=True):
+    client = cli.client_of(server, model, run)
+    if client is None:
+        model = cli.shipped_unless_named(model, run, "sentiment")
+        inputs = cli.texts_from(texts, file, encoding)
+        answer = inference.predict(inference.open_signature(model, run), inputs)
+        verdicts = [
+            (label.decode(), float(score)) for label, score in zip(answer["label"], answer["score"], strict=True)
+        ]
+    else:
+        inputs = cli.texts_from(texts, file, encoding)
+        verdicts = [(one.label, one.score) for one in client.sentiment(inputs)]
+    for text, (label, score) in zip(inputs, verdicts, strict=True):
         shown = text.decode("utf-8", "replace")
         if json:
-            cli.print_json({"text": shown, "label": label.decode(), "score": float(score)})
+            cli.print_json({"text": shown, "label": label, "score": score})
         else:
             echo = for_terminal(shown, keep="\t")
-            print(f"{label.decode()}  {score:.3f}  {echo}")
+            print(f"{label}  {score:.3f}  {echo}")
 
 
 @app.command
@@ -171,6 +193,7 @@ def explain(
     encoding: cli.Encoding = "",
     model: cli.Model = None,
     run: cli.Run = None,
+    server: cli.Server = None,
     units: bool = False,
     count: int = 5,
     plot: Path | None = None,
@@ -187,22 +210,36 @@ def explain(
     plot
         Draw the heat map of the one text into this PNG file.
     """
-    model = cli.shipped_unless_named(model, run, "sentiment")
+    client = cli.client_of(server, model, run)
+    used = model if client else cli.shipped_unless_named(model, run, "sentiment")
     cli.check_suffix("--plot", plot, ".png")
     if not 1 <= count <= MOST_UNITS:
         raise UserError(f"--count is {count}: expected 1 to {MOST_UNITS}")
     inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: explain them one at a time")
-    signatures = inference.open_signatures(model, run, "explain", wanted=["prefixes", "units"])
-    if units and "units" not in signatures:
-        raise UserError(f"the model at '{model}' was exported before there was --units: export its run again")
-    if "prefixes" not in signatures:
-        tell(f"the model at '{model}' does not tell P(positive) up to each token: for that, export its run again")
+    asked = ["explain", "prefixes", "units"]
+    telling: dict[str, Any]
+    if client is not None:
+        used_name = f"on the server at '{server}'"
+        has = {name for name in asked[1:] if client.has_signature("sentiment", name)}
+        telling = {"explain": remote.explain, "prefixes": remote.prefix_scores, "units": remote.explain_units}
+        telling = {name: functools.partial(tell_of, client) for name, tell_of in telling.items()}
+    else:
+        assert used is not None
+        used_name = f"at '{used}'"
+        signatures = inference.open_signatures(used, run, "explain", wanted=asked[1:])
+        has = set(signatures)
+        telling = {"explain": inference.explain, "prefixes": inference.prefix_scores, "units": inference.explain_units}
+        telling = {name: functools.partial(telling[name], signature) for name, signature in signatures.items()}
+    if units and "units" not in has:
+        raise UserError(f"the model {used_name} was exported before there was --units: export its run again")
+    if "prefixes" not in has:
+        tell(f"the model {used_name} does not tell P(positive) up to each token: for that, export its run again")
     for text in inputs:
-        answer = inference.explain(signatures["explain"], text)
-        scores = inference.prefix_scores(signatures["prefixes"], text) if "prefixes" in signatures else None
-        deciding = inference.explain_units(signatures["units"], text, count) if units else {}
+        answer = telling["explain"](text)
+        scores = telling["prefixes"](text) if "prefixes" in has else None
+        deciding = telling["units"](text, count) if units else {}
         rows = gate_map.gate_rows(answer)
         if plot is not None:
             title = f"{answer['label']}, P(positive) = {answer['score']:.3f}"

@@ -18,6 +18,7 @@ from nlp_lstm.inference import answers_by_length
 from nlp_lstm.pictures.reliability import draw_confusion, draw_reliability
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment.build import load_run
+from nlp_lstm.sentiment.deciding_units import deciding_units
 from nlp_lstm.sentiment.metrics import binary_classification
 from nlp_lstm.sentiment.minimal_pairs import judged, read_pairs
 from nlp_lstm.sentiment.serving import SentimentServing
@@ -79,27 +80,9 @@ def prefix_scores(signature: Signature, text: bytes) -> np.ndarray:
 
 
 def explain_units(signature: Signature, text: bytes, count: int) -> dict[str, Any]:
-    """The units whose shares of a text's logit are the largest in size, by the `units` signature.
-
-    Returns:
-        `units`, at most `count`, each with `direction`, `unit`, `share`, `peak` and `state` (a list over the tokens);
-        `other_units`, what all others add to the logit; and `ngrams`, what n-grams add.
-    """
+    """The units whose shares of a text's logit are the largest in size: `deciding_units` of the `units` signature."""
     answer = {name: value.numpy()[0] for name, value in signature(text=tf.constant([text])).items()}
-    units = [
-        {
-            "direction": direction.decode(),
-            "unit": int(unit),
-            "share": float(share),
-            "peak": int(peak),
-            "state": state[: answer["length"]].tolist(),
-        }
-        for direction, unit, share, peak, state in zip(
-            *(answer[name] for name in ("direction", "unit", "share", "peak", "state")), strict=True
-        )
-    ]
-    others = float(answer["others"]) + sum(unit["share"] for unit in units[count:])
-    return {"units": units[:count], "other_units": others, "ngrams": float(answer["ngrams"])}
+    return deciding_units(answer, count)
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -18,14 +18,16 @@ from nlp_lstm.translation.settings import Settings
 from nlp_lstm.visible import for_terminal
 
 if TYPE_CHECKING:
+    from nlp_lstm.client import Client
     from nlp_lstm.pictures import attention_map
     from nlp_lstm.translation import export as exporting
-    from nlp_lstm.translation import inference
+    from nlp_lstm.translation import inference, remote
     from nlp_lstm.translation import train as training
 else:
-    attention_map = cli.LazyModule("nlp_lstm.pictures.attention_map")
+    attention_map = cli.LazyModule("nlp_lstm.pictures.attention_map", needs_tensorflow=False)
     exporting = cli.LazyModule("nlp_lstm.translation.export")
     inference = cli.LazyModule("nlp_lstm.translation.inference")
+    remote = cli.LazyModule("nlp_lstm.translation.remote", needs_tensorflow=False)
     training = cli.LazyModule("nlp_lstm.translation.train")
 
 RunsInstead = Annotated[list[Path] | None, Parameter(help="Use this training run instead, or several together.")]
@@ -206,6 +208,14 @@ def _check_beam(beam_size: int) -> None:
         raise UserError(f"--beam-size is {beam_size}: expected 1 (greedy) to {LARGEST_BEAM}")
 
 
+def _opened(client: "Client | None", model: Path | None, run: list[Path] | None) -> Any:
+    """The model to use, in this process or at a server: a `TranslationModel` or a `RemoteTranslationModel`."""
+    if client is not None:
+        return remote.RemoteTranslationModel(client)
+    assert model is not None
+    return inference.TranslationModel(model, run or [])
+
+
 @app.command
 def translate(
     *texts: cli.Texts,
@@ -215,6 +225,7 @@ def translate(
     n_best: int = 1,
     model: cli.Model = None,
     run: RunsInstead = None,
+    server: cli.Server = None,
     json: cli.JsonLines = False,
 ) -> None:
     """Translate texts: a line for each, in their order, empty ones empty.
@@ -229,9 +240,10 @@ def translate(
     _check_beam(beam_size)
     if not 1 <= n_best <= beam_size:
         raise UserError(f"--n-best is {n_best}: expected 1 to --beam-size, which is {beam_size}")
-    model = cli.shipped_unless_named(model, run, "translation")
+    client = cli.client_of(server, model, run)
+    model = model if client else cli.shipped_unless_named(model, run, "translation")
     inputs = cli.texts_from(texts, file, encoding)
-    opened = inference.TranslationModel(model, run or [])
+    opened = _opened(client, model, run)
     for number, (given, found) in enumerate(zip(inputs, opened.translate(inputs, beam_size), strict=True), start=1):
         if json:
             best = {"translation": found[0].text, "score": found[0].score}
@@ -254,6 +266,7 @@ def explain(
     html: Path | None = None,
     model: cli.Model = None,
     run: RunsInstead = None,
+    server: cli.Server = None,
     json: cli.JsonLines = False,
 ) -> None:
     """Show what the model looked at for each piece of its translation.
@@ -265,14 +278,15 @@ def explain(
     html
         Write a page with the attention of all texts into this HTML file.
     """
-    model = cli.shipped_unless_named(model, run, "translation")
+    client = cli.client_of(server, model, run)
+    model = model if client else cli.shipped_unless_named(model, run, "translation")
     cli.check_suffix("--plot", plot, ".png")
     cli.check_suffix("--html", html, ".html")
     inputs = cli.texts_from(texts, file, encoding)
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: name --html for a page with all of them")
-    opened = inference.TranslationModel(model, run or [])
-    answers = [opened.explain(given) for given in inputs]
+    opened = _opened(client, model, run)
+    answers: list[tuple[Any, attention_map.AttendedTranslation]] = [opened.explain(given) for given in inputs]
     if plot is not None:
         translation, attended = answers[0]
         with told_if_unwritable("--plot", plot):
