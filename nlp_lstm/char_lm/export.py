@@ -54,7 +54,7 @@ def export_run(run: RunFolder, target: Path, precision: Precision = "float32") -
         "gates": text,
     }
     card = _model_card(run, settings, len(symbols), model.count_params(), precision)
-    return saved_model.save(serving, target, warm_up, card, _BATCHING)
+    return saved_model.save(serving, target, warm_up, card, batching=_BATCHING)
 
 
 def _model_card(run: RunFolder, settings: Settings, number_of_symbols: int, weights: int, precision: Precision) -> str:

@@ -48,7 +48,7 @@ def export_run(run: RunFolder, target: Path, precision: Precision = "float32") -
         "units": {"text": _EXAMPLE_TEXTS},
     }
     card = _model_card(run, settings, weights, precision)
-    return saved_model.save(serving, target, warm_up, card, _BATCHING)
+    return saved_model.save(serving, target, warm_up, card, batching=_BATCHING)
 
 
 def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Precision) -> str:

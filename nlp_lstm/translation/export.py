@@ -61,7 +61,7 @@ def export_runs(
         "encode": {"text": _EXAMPLES},
     }
     card = _model_card([RunFolder(run) for run in runs], settings, serving)
-    return saved_model.save(serving, target, warm_up, card, _BATCHING)
+    return saved_model.save(serving, target, warm_up, card, batching=_BATCHING)
 
 
 def _known(configs: Sequence[dict[str, Any]], fingerprint: str) -> str | None:

@@ -125,6 +125,7 @@ class TestMistakes:
 def test_the_shipped_models_answer_as_the_readme_says():
     own = OwnModels(find_models(ROOT / "saved_models"))
     with serving(own_app(own)) as url:
+        own.wait()
         told = command_line.call(APPS["translation"], "translate", "--server", url, "A man is riding a bike.")
         assert told.text == "Ein Mann fährt Fahrrad.\n"
         told = command_line.call(APPS["sentiment"], "predict", "--server", url, "A dull, lifeless mess.")

@@ -372,7 +372,7 @@ class TestExport:
 
     def test_what_the_card_tells_of_data_goes_by_what_it_holds(self, app, tmp_path, monkeypatch):
         cards = []
-        monkeypatch.setattr(saved_model, "save", lambda *arguments: cards.append(arguments[-1]))
+        monkeypatch.setattr(saved_model, "save", lambda *arguments, batching: cards.append(arguments[-1]))
         sample = fingerprint_of_texts(load_corpus("sample", ["train", "validation"]))
         for number, more in enumerate(({"data_sha256": sample}, {"data_sha256": sample[::-1]}, {})):
             export_run(run_of(app, tmp_path / str(number), **more), tmp_path / "models")
@@ -385,7 +385,7 @@ class TestExport:
 
     def test_a_run_that_was_not_evaluated(self, app, tmp_path, monkeypatch):
         cards = []
-        monkeypatch.setattr(saved_model, "save", lambda *arguments: cards.append(arguments[-1]))
+        monkeypatch.setattr(saved_model, "save", lambda *arguments, batching: cards.append(arguments[-1]))
         export_run(run_of(app, tmp_path / "run"), tmp_path / "models")
         assert "| not evaluated | | | |" in cards[0].split("\n")
 

@@ -288,7 +288,7 @@ class TestExport:
     def saved(self, monkeypatch):
         """What would have been written: the arguments of `saved_model.save`."""
         found = []
-        monkeypatch.setattr(saved_model, "save", lambda *arguments: found.append(arguments))
+        monkeypatch.setattr(saved_model, "save", lambda *arguments, batching: found.append(arguments))
         return found
 
     def test_warm_up_asks_every_signature_what_it_can_answer(self, shared):
