@@ -22,7 +22,8 @@ function parsed(text) {
 async function asked(path, options, signal) {
   let response;
   try {
-    response = await fetch(new URL(path, MODELS), { ...options, signal });
+    // "./", since "sentiment:predict" alone would be a URL whose scheme is "sentiment"
+    response = await fetch(new URL(`./${path}`, MODELS), { ...options, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, "the server does not answer: is it still running?");
