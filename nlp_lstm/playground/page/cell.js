@@ -43,7 +43,7 @@ const TEMPLATE = () => [
   h("div", { id: "cell-shown" },
     h("div", { class: "controls" },
       h("div", {}, h("label", { for: "cell-quantity" }, "Show"),
-        h("select", { id: "cell-quantity" }, options(["cell", "hidden", "input", "forget", "candidate", "output"].map((name) => [name, TOLD[name]])))),
+        h("select", { id: "cell-quantity" }, options(["hidden", "cell", "input", "forget", "candidate", "output"].map((name) => [name, TOLD[name]])))),
       h("div", {}, h("label", { for: "cell-layer" }, "Layer"), h("select", { id: "cell-layer" })),
       h("div", { class: "wide" }, h("label", { for: "cell-order" }, "Units first that"),
         h("select", { id: "cell-order" },
@@ -100,6 +100,7 @@ export function cellPart(section, keep) {
   let data = null; // of the text that is shown: {text, chars, gates, beginning, layers}
   let ranked = [];
   let supposed = null;
+  let typed = false;
 
   const asking = new Latest("char_lm", (kind, message) => {
     told.className = `told-above ${kind}`;
@@ -167,7 +168,7 @@ export function cellPart(section, keep) {
         forgetSupposition();
         fillLayers();
         rank();
-        choose(chosen.step ?? data.chars.length - 1, chosen.unit ?? ranked[0], false);
+        choose(chosen.step ?? (typed ? data.chars.length - 1 : liveliestStep(chosen.unit ?? ranked[0])), chosen.unit ?? ranked[0], false);
       },
       wait,
     );
@@ -199,6 +200,13 @@ export function cellPart(section, keep) {
     ranked.sort((one, other) => worth.get(other) - worth.get(one) || one - other);
   }
 
+  /** Where a unit's shown value changes most. */
+  function liveliestStep(unit) {
+    const rows = data.gates[quantity.value];
+    const change = rows.map((row, step) => (step ? Math.abs(row[unit] - rows[step - 1][unit]) : 0));
+    return change.indexOf(Math.max(...change));
+  }
+
   function page() {
     return Math.max(0, Math.floor(ranked.indexOf(chosen.unit) / ROWS));
   }
@@ -221,8 +229,7 @@ export function cellPart(section, keep) {
     const { chars, gates } = data;
     const rows = gates[quantity.value];
     const units = shownUnits();
-    let largest = 1;
-    if (quantity.value === "cell") for (const row of rows) for (const unit of units) largest = Math.max(largest, Math.abs(row[unit]));
+    const largest = quantity.value === "cell" ? null : 1; // some cells count to 30, beside which the others would pale
     map.show({ chars, units, rows, quantity: quantity.value, largest, step: chosen.step, row: units.indexOf(chosen.unit) });
     map.reveal();
     byId("cell-legend").replaceChildren(legend(quantity.value, largest));
@@ -373,6 +380,7 @@ export function cellPart(section, keep) {
 
   text.addEventListener("input", () => {
     chosen.step = null;
+    typed = true;
     ask(300);
   });
   for (const one of [quantity, layer, order]) {
@@ -417,6 +425,7 @@ export function cellPart(section, keep) {
       if (layer.options.length) layer.value = layer.dataset.wanted;
       chosen.step = number(wanted, "step", null, 0);
       chosen.unit = number(wanted, "unit", null, 0);
+      typed = false;
       ask(0);
     },
   };

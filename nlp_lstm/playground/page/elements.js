@@ -9,7 +9,7 @@ function filled(element, attributes, contents) {
     else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...contents.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  element.append(...contents.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
   return element;
 }
 

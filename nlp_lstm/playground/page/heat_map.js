@@ -5,7 +5,6 @@ import { h, visible } from "./elements.js";
 
 const FIELD = 16;
 const TOP = 24;
-const LEFT = 52;
 
 /** Red, green and blue of a value of a gate (0 to 1) or of a state (−`largest` to `largest`). */
 export function colourOf(value, quantity, largest) {
@@ -14,7 +13,7 @@ export function colourOf(value, quantity, largest) {
 
 /**
  * `choose(step, row)` is called for what is chosen; `show(data)` draws `{chars, units, rows, quantity, largest, step,
- * row}`, `rows` being values by step and unit.
+ * row}`, `rows` being values by step and unit; without `largest` each unit has its own.
  */
 export class HeatMap {
   constructor(choose, describedBy) {
@@ -27,7 +26,9 @@ export class HeatMap {
       "aria-label": "Units by characters: move with the arrow keys",
       "aria-describedby": describedBy,
     });
-    this.element = h("div", { class: "scroll heat-scroll" }, this.canvas);
+    // The units' numbers stay in sight where the characters are wider than the screen.
+    this.labels = h("canvas", { class: "heat-units", "aria-hidden": "true" });
+    this.element = h("div", { class: "scroll heat-scroll" }, this.labels, this.canvas);
     this.canvas.addEventListener("pointerdown", (event) => this.#point(event));
     this.canvas.addEventListener("pointermove", (event) => event.buttons === 1 && this.#point(event));
     this.canvas.addEventListener("keydown", (event) => this.#key(event));
@@ -36,10 +37,9 @@ export class HeatMap {
   #point(event) {
     if (!this.data) return;
     const box = this.canvas.getBoundingClientRect();
-    const step = Math.floor((event.clientX - box.left - LEFT) / this.width);
+    const step = Math.floor((event.clientX - box.left) / this.width);
     const row = Math.floor((event.clientY - box.top - TOP) / FIELD);
     const { chars, units } = this.data;
-    if (row < 0 && step < 0) return;
     this.choose(Math.min(Math.max(step, 0), chars.length - 1), Math.min(Math.max(row, 0), units.length - 1));
   }
 
@@ -65,56 +65,71 @@ export class HeatMap {
   show(data) {
     this.data = data;
     const { chars, units, rows, quantity, largest, step, row } = data;
-    const room = (this.element.clientWidth || 900) - LEFT - 2;
+    const left = largest ? 46 : 92;
+    const room = (this.element.clientWidth || 900) - left - 2;
     this.width = Math.min(24, Math.max(13, Math.floor(room / chars.length)));
-    const width = LEFT + chars.length * this.width + 2;
-    const height = TOP + units.length * FIELD + 2;
-    const scale = window.devicePixelRatio || 1;
-    this.canvas.width = Math.round(width * scale);
-    this.canvas.height = Math.round(height * scale);
-    this.canvas.style.width = `${width}px`;
-    this.canvas.style.height = `${height}px`;
-    const context = this.canvas.getContext("2d");
-    context.scale(scale, scale);
     const style = getComputedStyle(document.documentElement);
     const ink = style.getPropertyValue("--ink");
     const soft = style.getPropertyValue("--soft");
+    const height = TOP + units.length * FIELD + 2;
+    const ofUnit = new Map(units.map((unit) => [unit, largest ?? Math.max(0.05, ...rows.map((one) => Math.abs(one[unit])))]));
+
+    const side = sized(this.labels, left, height);
+    side.textBaseline = "middle";
+    side.font = "12px system-ui, 'Liberation Sans', sans-serif";
+    units.forEach((unit, place) => {
+      side.fillStyle = place === row ? ink : soft;
+      const y = TOP + (place + 0.5) * FIELD;
+      side.textAlign = "right";
+      side.fillText(String(unit), 36, y);
+      if (!largest) side.fillText(`±${ofUnit.get(unit).toFixed(1)}`, 84, y);
+    });
+
+    const context = sized(this.canvas, chars.length * this.width + 2, height);
     context.textBaseline = "middle";
     context.textAlign = "center";
     context.font = "13px ui-monospace, Menlo, Consolas, 'Liberation Mono', monospace";
     chars.forEach((char, place) => {
       context.fillStyle = place === step ? ink : soft;
-      context.fillText(visible(char), LEFT + (place + 0.5) * this.width, TOP / 2);
+      context.fillText(visible(char), 1 + (place + 0.5) * this.width, TOP / 2);
     });
-    context.textAlign = "right";
-    context.font = "12px system-ui, 'Liberation Sans', sans-serif";
     units.forEach((unit, place) => {
-      context.fillStyle = place === row ? ink : soft;
-      context.fillText(String(unit), LEFT - 8, TOP + (place + 0.5) * FIELD);
       for (let time = 0; time < chars.length; time += 1) {
-        context.fillStyle = css(colourOf(rows[time][unit], quantity, largest));
-        context.fillRect(LEFT + time * this.width, TOP + place * FIELD, this.width - 1, FIELD - 1);
+        context.fillStyle = css(colourOf(rows[time][unit], quantity, ofUnit.get(unit)));
+        context.fillRect(1 + time * this.width, TOP + place * FIELD, this.width - 1, FIELD - 1);
       }
     });
     if (row >= 0) {
       context.strokeStyle = ink;
       context.lineWidth = 1;
-      context.strokeRect(LEFT - 0.5, TOP + row * FIELD - 0.5, chars.length * this.width, FIELD);
-      context.strokeRect(LEFT + step * this.width - 0.5, TOP - 0.5, this.width, units.length * FIELD);
+      context.strokeRect(0.5, TOP + row * FIELD - 0.5, chars.length * this.width, FIELD);
+      context.strokeRect(step * this.width + 0.5, TOP - 0.5, this.width, units.length * FIELD);
       context.lineWidth = 2.5;
-      context.strokeRect(LEFT + step * this.width - 1, TOP + row * FIELD - 1, this.width + 1, FIELD + 1);
+      context.strokeRect(step * this.width + 0.5, TOP + row * FIELD - 0.5, this.width, FIELD);
     }
   }
 
   /** Bring the chosen step into sight. */
   reveal() {
     const { step } = this.data;
-    const x = LEFT + step * this.width;
+    const x = this.labels.offsetWidth + step * this.width;
     const box = this.element;
-    if (x < box.scrollLeft + LEFT || x + this.width > box.scrollLeft + box.clientWidth) {
+    if (x < box.scrollLeft + this.labels.offsetWidth || x + this.width > box.scrollLeft + box.clientWidth) {
       box.scrollLeft = Math.max(0, x - box.clientWidth / 2);
     }
   }
+}
+
+/** The context of a canvas of so many CSS pixels, as sharp as the screen. */
+function sized(canvas, width, height) {
+  const scale = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  context.scale(scale, scale);
+  return context;
 }
 
 /** A strip of the scale with its ends in numbers. */
@@ -127,6 +142,6 @@ export function legend(quantity, largest) {
     context.fillStyle = css(isGate ? sequential(share) : diverging(2 * share - 1));
     context.fillRect(x, 0, 1, 12);
   }
-  const ends = isGate ? ["0, shut", "1, open"] : [`−${largest.toFixed(1)}`, `+${largest.toFixed(1)}`];
+  const ends = isGate ? ["0, shut", "1, open"] : largest ? [`−${largest.toFixed(1)}`, `+${largest.toFixed(1)}`] : ["−", "+ as far as the unit goes, beside its number"];
   return h("div", { class: "legend" }, h("span", {}, ends[0]), canvas, h("span", {}, ends[1]));
 }

@@ -119,14 +119,14 @@ export function sentimentPart(section, keep) {
   function draw() {
     if (!data || section.hidden) return;
     byId("mood-score").textContent = fixed(data.score, 3);
-    byId("mood-label").textContent = `P(positive): ${data.label}`;
+    byId("mood-label").textContent = `is P(positive): the model says ${data.label}.`;
     byId("mood-way").textContent = data.way;
     byId("mood-sum").textContent =
       `Shares add up: ${fixed(data.shares.reduce((sum, one) => sum + one, 0))} from the words, ${signed(data.borders)} from where the text begins and ends, ${signed(data.bias)} whatever the text, in all log-odds of ${fixed(data.logit)}, which is P = ${fixed(data.score, 3)}.`;
     const largest = Math.max(0.5, ...data.shares.map(Math.abs));
     byId("mood-marked").replaceChildren(
       ...data.listed.flatMap((word, place) => {
-        const colour = diverging(data.shares[place] / largest);
+        const colour = diverging((0.8 * data.shares[place]) / largest);
         const mark = h("span", { title: signed(data.shares[place]) }, word.text);
         mark.style.background = css(colour);
         mark.style.color = inkOn(colour);
@@ -146,7 +146,7 @@ export function sentimentPart(section, keep) {
 
   function drawChart() {
     const { listed, scores, shares, gates } = data;
-    const LEFT = 118;
+    const LEFT = 84;
     const WORDS = 96;
     const room = (chart.clientWidth || 900) - LEFT - 26;
     const column = Math.max(24, Math.min(72, room / (listed.length + 1)));

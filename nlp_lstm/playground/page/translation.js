@@ -27,7 +27,7 @@ const TEMPLATE = () => [
     h("p", { class: "note" }, "The numbers are log-probabilities by the length penalty: nearer 0 is likelier. The search keeps as many candidates at once as the beam is wide."),
     h("h2", {}, "Where it looked"),
     h("p", { id: "tr-other", class: "note", hidden: true }),
-    h("p", { class: "note" }, "Point at a piece, or move with Tab and the arrow keys. A piece of the translation shows how it weighed the sentence; a piece of the sentence shows by which pieces of the translation it was weighed. ▁ begins a word, </s> is the end."),
+    h("p", { class: "note" }, "Point at a piece, or move with Tab and the arrow keys. A piece of the translation shows how it weighed the sentence; a piece of the sentence shows by which pieces of the translation it was weighed. Pieces that touch are one word; </s> is the end."),
     h("span", { class: "label", id: "tr-target-label" }, "Translation"),
     h("div", { id: "tr-target", class: "pieces", role: "group", "aria-labelledby": "tr-target-label" }),
     h("span", { class: "label", id: "tr-source-label" }, "Your sentence"),
@@ -38,6 +38,18 @@ const TEMPLATE = () => [
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Attention of all steps" }, h("table", { id: "tr-table", class: "attention" }))),
   h("div", { id: "tr-copy" }),
 ];
+
+/** The step that looked hardest at one piece, the sentence's end left out: what is shown at first. */
+function surest(attention) {
+  const inner = attention.length > 1 ? attention.slice(0, -1) : attention;
+  const most = inner[0].map((_, step) => Math.max(...inner.map((row) => row[step])));
+  return most.indexOf(Math.max(...most));
+}
+
+/** A piece without the mark of a word's beginning. */
+function bare(piece) {
+  return piece.replace(/^▁(?=.)/u, "");
+}
 
 export function translationPart(section, keep) {
   section.append(...TEMPLATE());
@@ -83,7 +95,7 @@ export function translationPart(section, keep) {
       },
       (answer) => {
         data = answer;
-        chosen = { side: "target", place: Math.min(chosen.side === "target" ? chosen.place : 0, data.target.length - 1) };
+        chosen = { side: "target", place: surest(data.attention) };
         shown.hidden = false;
         shown.classList.remove("stale");
         draw();
@@ -108,16 +120,17 @@ export function translationPart(section, keep) {
           h("button", {
             type: "button", "data-place": place, lang: side === "target" ? "de" : "en",
             onpointerenter: () => choose(side, place), onfocus: () => choose(side, place), onclick: () => choose(side, place),
-          }, piece, h("small", {}, ""))),
+            class: piece.startsWith("▁") || piece === "</s>" ? "begins" : false,
+          }, bare(piece), h("small", {}, ""))),
       );
     }
     byId("tr-table").replaceChildren(
       h("caption", { class: "visually-hidden" }, "Weights of the pieces of the sentence at each step of writing"),
-      h("thead", {}, h("tr", {}, h("td", {}), data.source.map((piece) => h("th", { scope: "col" }, piece)))),
+      h("thead", {}, h("tr", {}, h("td", {}), data.source.map((piece) => h("th", { scope: "col" }, bare(piece))))),
       h("tbody", {}, data.target.map((piece, step) =>
-        h("tr", {}, h("th", { scope: "row", lang: "de" }, piece), data.source.map((_, place) => {
+        h("tr", {}, h("th", { scope: "row", lang: "de" }, bare(piece)), data.source.map((_, place) => {
           const weight = data.attention[place][step];
-          const cell = h("td", {}, fixed(weight));
+          const cell = h("td", {}, weight < 0.005 ? "0" : fixed(weight));
           const colour = sequential(weight);
           cell.style.background = css(colour);
           cell.style.color = inkOn(colour);
@@ -153,11 +166,11 @@ export function translationPart(section, keep) {
       });
     }
     const most = weights.map((weight, at) => [weight, data[other][at]]).sort((one, two) => two[0] - one[0]).slice(0, 3);
-    const listed = most.map(([weight, piece]) => `“${piece}” ${fixed(weight)}`).join(", ");
+    const listed = most.map(([weight, piece]) => `“${bare(piece)}” ${fixed(weight)}`).join(", ");
     byId("tr-summary").textContent =
       side === "target"
-        ? `For “${data.target[place]}” it looked most at ${listed}.`
-        : `“${data.source[place]}” was looked at most for ${listed}.`;
+        ? `For “${bare(data.target[place])}” it looked most at ${listed}.`
+        : `“${bare(data.source[place])}” was looked at most for ${listed}.`;
   }
 
   for (const side of ["target", "source"]) {

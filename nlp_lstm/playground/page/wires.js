@@ -45,15 +45,15 @@ export function wires(one, char) {
   return s(
     "svg",
     { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": told },
-    s("rect", { class: "frame", x: "52", y: "20", width: "352", height: "272", rx: "8" }),
-    wire("M4 60H81"), wire("M4 60H81", "state"), wire("M103 60H197", "state"), wire("M219 60H436", "state"),
+    s("rect", { class: "frame", x: "52", y: "20", width: "370", height: "278", rx: "8" }),
+    wire("M4 60H81", "state"), wire("M103 60H197", "state"), wire("M219 60H436", "state"),
     wire("M92 200V71"), // forget
     wire("M166 200V136H197"), wire("M250 200V136H219"), wire("M208 125V71"), // input times candidate
-    wire("M372 60V94"), wire("M372 122V153"), wire("M318 200V164H361"), wire("M372 175V276H436"), // out
+    wire("M392 60V94"), wire("M392 122V153"), wire("M318 200V164H381"), wire("M392 175V276H436"), // out
     wire("M4 276H318V240"), wire("M92 276V240"), wire("M166 276V240"), wire("M250 276V240"),
-    node(92, 60, "×"), node(208, 60, "+"), node(208, 136, "×"), node(372, 164, "×"),
-    s("rect", { class: "node", x: "345", y: "94", width: "54", height: "28", rx: "14" }),
-    s("text", { x: "372", y: "113", "text-anchor": "middle", "font-size": "13" }, "tanh"),
+    node(92, 60, "×"), node(208, 60, "+"), node(208, 136, "×"), node(392, 164, "×"),
+    s("rect", { class: "node", x: "365", y: "94", width: "54", height: "28", rx: "14" }),
+    s("text", { x: "392", y: "113", "text-anchor": "middle", "font-size": "13" }, "tanh"),
     gate(92, "σ", fixed(one.forgetLogit)), gate(166, "σ", fixed(one.inputLogit)),
     gate(250, "tanh", fixed(one.candidateWithin)), gate(318, "σ", fixed(one.outputLogit)),
     text(2, 46, "start", ...named("c", "t−1", fixed(one.cellBefore))),
@@ -63,9 +63,9 @@ export function wires(one, char) {
     text(160, 172, "end", ...named("i", "", fixed(one.input))),
     text(257, 172, "start", ...named("g", "", fixed(one.candidate))),
     text(215, 102, "start", s("tspan", { class: "value" }, fixed(one.added))),
-    text(379, 143, "start", s("tspan", { class: "value" }, fixed(one.squashed))),
-    text(312, 190, "end", ...named("o", "", fixed(one.output))),
-    text(438, 266, "end", ...named("h", "t", fixed(one.hidden))),
+    text(399, 143, "start", s("tspan", { class: "value" }, fixed(one.squashed))),
+    text(325, 186, "start", ...named("o", "", fixed(one.output))),
+    text(438, 294, "end", ...named("h", "t", fixed(one.hidden))),
     text(4, 266, "start", ...named("x", "t", visible(char))),
     text(4, 294, "start", ...named("h", "t−1", "")),
   );
