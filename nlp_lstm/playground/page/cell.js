@@ -27,6 +27,12 @@ function options(pairs) {
   return pairs.map(([value, text]) => h("option", { value }, text));
 }
 
+/** A number as a factor, in brackets where it is negative. */
+function factor(value) {
+  const told = fixed(value);
+  return told.startsWith("−") ? `(${told})` : told;
+}
+
 function v(letter, subscript) {
   return [h("var", {}, letter), subscript && h("sub", {}, subscript)];
 }
@@ -81,7 +87,7 @@ const TEMPLATE = () => [
     h("div", { id: "if-told", class: "told-above", role: "status" }),
     h("div", { id: "if-shown", hidden: true },
       h("p", { id: "if-summary", class: "result-line", "aria-live": "polite" }),
-      h("figure", {}, h("div", { id: "if-chart", class: "scroll" }),
+      h("figure", {}, h("div", { id: "if-chart", class: "scroll", tabindex: "0", role: "region", "aria-label": "Change after each character" }),
         h("figcaption", {}, "How much the prediction of the next character changed after each character, in bits (Kullback–Leibler divergence).")),
       h("label", { for: "if-step", id: "if-step-label" }, "After"),
       h("input", { type: "range", id: "if-step", min: "0", step: "1" }),
@@ -284,10 +290,10 @@ export function cellPart(section, keep) {
       line("Candidate: what would be let in", v("g", "t"), ` = tanh(${fixed(one.candidateWithin)}) = `, value(one.candidate)),
       line("Cell state: what is remembered",
         v("c", "t"), " = ", v("f", "t"), "·", v("c", "t−1"), " + ", v("i", "t"), "·", v("g", "t"), h("br"),
-        ` = ${fixed(one.forget)} · ${fixed(one.cellBefore)} + ${fixed(one.input)} · ${fixed(one.candidate)} = `, value(one.cell)),
+        ` = ${fixed(one.forget)} · ${factor(one.cellBefore)} + ${fixed(one.input)} · ${factor(one.candidate)} = `, value(one.cell)),
       line("Output gate: how much is shown", v("o", "t"), ` = σ(${fixed(one.outputLogit)}) = `, value(one.output)),
       line("Hidden state: what others see",
-        v("h", "t"), " = ", v("o", "t"), "·tanh(", v("c", "t"), ")", ` = ${fixed(one.output)} · ${fixed(one.squashed)} = `, value(one.hidden)),
+        v("h", "t"), " = ", v("o", "t"), "·tanh(", v("c", "t"), ")", ` = ${fixed(one.output)} · ${factor(one.squashed)} = `, value(one.hidden)),
     );
     byId("cell-wires").replaceChildren(wires(one, char));
     byId("cell-differs").hidden = one.holds;

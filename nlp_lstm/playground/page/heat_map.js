@@ -142,6 +142,6 @@ export function legend(quantity, largest) {
     context.fillStyle = css(isGate ? sequential(share) : diverging(2 * share - 1));
     context.fillRect(x, 0, 1, 12);
   }
-  const ends = isGate ? ["0, shut", "1, open"] : largest ? [`−${largest.toFixed(1)}`, `+${largest.toFixed(1)}`] : ["−", "+ as far as the unit goes, beside its number"];
+  const ends = isGate ? ["gates: 0, shut", "1, open"] : largest ? [`−${largest.toFixed(1)}`, `+${largest.toFixed(1)}`] : ["−", "+ as far as the unit goes, beside its number"];
   return h("div", { class: "legend" }, h("span", {}, ends[0]), canvas, h("span", {}, ends[1]));
 }

@@ -3,6 +3,7 @@
 import { css, diverging, inkOn, onSchemeChange, sequential } from "./colours.js";
 import { copyButtons, curlLine, pythonLine, pythonQuoted } from "./copy_lines.js";
 import { byId, fixed, h, s, signed } from "./elements.js";
+import { legend } from "./heat_map.js";
 import { Latest, predict, signatures } from "./protocol.js";
 import { wordOfToken, words } from "./words.js";
 
@@ -24,6 +25,7 @@ const TEMPLATE = () => [
     h("h2", {}, "Word by word"),
     h("figure", {},
       h("div", { id: "mood-chart", class: "scroll", tabindex: "0", role: "application", "aria-roledescription": "chart", "aria-label": "Words: move with the left and right arrow keys", "aria-describedby": "mood-help" }),
+      h("div", { id: "mood-legend" }),
       h("figcaption", { id: "mood-help" },
         "Top: P(positive) of the text up to each word. Middle: the word’s share of the whole text’s verdict (log-odds), orange for, blue against. Below: the mean activity of each gate over its units while the word is read. Point at a word, or use the arrow keys. ",
         h("span", { id: "mood-way" }))),
@@ -121,6 +123,7 @@ export function sentimentPart(section, keep) {
     byId("mood-score").textContent = fixed(data.score, 3);
     byId("mood-label").textContent = `is P(positive): the model says ${data.label}.`;
     byId("mood-way").textContent = data.way;
+    byId("mood-legend").replaceChildren(legend("input", 1));
     byId("mood-sum").textContent =
       `Shares add up: ${fixed(data.shares.reduce((sum, one) => sum + one, 0))} from the words, ${signed(data.borders)} from where the text begins and ends, ${signed(data.bias)} whatever the text, in all log-odds of ${fixed(data.logit)}, which is P = ${fixed(data.score, 3)}.`;
     const largest = Math.max(0.5, ...data.shares.map(Math.abs));
@@ -153,7 +156,7 @@ export function sentimentPart(section, keep) {
     const width = LEFT + column * (listed.length + 1) + 24;
     const x = (place) => LEFT + column * (place + 1.5);
     const curveTop = 14;
-    const curveHeight = 150;
+    const curveHeight = 190;
     const y = (score) => curveTop + curveHeight * (1 - score);
     const shareZero = curveTop + curveHeight + 66;
     const largest = Math.max(0.5, ...shares.map(Math.abs));

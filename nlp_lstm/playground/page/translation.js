@@ -120,7 +120,7 @@ export function translationPart(section, keep) {
           h("button", {
             type: "button", "data-place": place, lang: side === "target" ? "de" : "en",
             onpointerenter: () => choose(side, place), onfocus: () => choose(side, place), onclick: () => choose(side, place),
-            class: piece.startsWith("▁") || piece === "</s>" ? "begins" : false,
+            class: /^(▁|<\/s>$|$)/u.test(data[side][place + 1] ?? "") ? false : "joined",
           }, bare(piece), h("small", {}, ""))),
       );
     }

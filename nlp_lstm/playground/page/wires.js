@@ -63,7 +63,7 @@ export function wires(one, char) {
     text(160, 172, "end", ...named("i", "", fixed(one.input))),
     text(257, 172, "start", ...named("g", "", fixed(one.candidate))),
     text(215, 102, "start", s("tspan", { class: "value" }, fixed(one.added))),
-    text(399, 143, "start", s("tspan", { class: "value" }, fixed(one.squashed))),
+    text(385, 143, "end", s("tspan", { class: "value" }, fixed(one.squashed))),
     text(325, 186, "start", ...named("o", "", fixed(one.output))),
     text(438, 294, "end", ...named("h", "t", fixed(one.hidden))),
     text(4, 266, "start", ...named("x", "t", visible(char))),
