@@ -1,8 +1,10 @@
 """The page in a real browser, in front of the shipped models: values, keyboard and pointer, errors, looks.
 
-With `NLP_LSTM_SCREENSHOTS` set to a folder, the screenshots are kept there.
+With `NLP_LSTM_SCREENSHOTS` set to a folder, the screenshots are kept there. With `TF_SERVING_URL`, the models are asked
+at that server, the playground's passing requests on.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +22,7 @@ from serving_in_process import serving
 from nlp_lstm import cli
 from nlp_lstm.client import Client
 from nlp_lstm.playground.served_model import find_models
-from nlp_lstm.playground.server import PAGE, OwnModels, own_app
+from nlp_lstm.playground.server import PAGE, OwnModels, own_app, passing_on_app
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -42,13 +44,12 @@ SHOWN = {
 
 
 @pytest.fixture(scope="module")
-def models():
-    return {model.name: model for model in find_models(cli.SHIPPED_MODELS)}
-
-
-@pytest.fixture(scope="module")
-def url(models):
-    own = OwnModels(list(models.values()))
+def url():
+    if real := os.environ.get("TF_SERVING_URL"):
+        with serving(passing_on_app(real)) as address:
+            yield address
+        return
+    own = OwnModels(find_models(cli.SHIPPED_MODELS))
     with serving(own_app(own)) as address:
         own.wait()
         yield address
@@ -79,7 +80,7 @@ def open_page(chromium, url):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda one: complaints.append(one.text) if one.type in ("error", "warning") else None)
         page.on("request", lambda one: complaints.append(one.url) if not one.url.startswith(url) else None)
@@ -111,7 +112,7 @@ def settings_of(page):
 def expected_equations(gates, before, step, unit):
     """The numbers of each equation as they are shown, from what the model says."""
     i, f, g, o, c, h = (
-        float(gates[name][0, step, unit]) for name in ("input", "forget", "candidate", "output", "cell", "hidden")
+        float(gates[name][step, unit]) for name in ("input", "forget", "candidate", "output", "cell", "hidden")
     )
     logit = lambda p: np.log(p / (1 - p))  # noqa: E731
     return [[logit(f), f], [logit(i), i], [np.arctanh(g), g], [f, before, i, g, c], [logit(o), o], [o, np.tanh(c), h]]
@@ -125,40 +126,40 @@ def assert_equations(page, expected):
         assert numbers(line) == pytest.approx(values, abs=0.0051, rel=2e-3), line
 
 
-def test_the_cells_numbers_are_the_models(open_page, models):
-    gates = models["char_lm"].run("gates", {"text": np.array([TEXT.encode()], object)}, 30)
+def test_the_cells_numbers_are_the_models(open_page, client):
+    gates = client.gates(TEXT).activity
     page = open_page("cell", text=TEXT, step=9, unit=700, show="cell")
     page.wait_for_selector("#cell-equations li")
-    assert_equations(page, expected_equations(gates, gates["cell"][0, 8, 700], 9, 700))
+    assert_equations(page, expected_equations(gates, gates["cell"][8, 700], 9, 700))
     drawn = page.locator("#cell-wires svg").get_attribute("aria-label")
-    assert numbers(drawn)[-1] == pytest.approx(float(gates["hidden"][0, 9, 700]), abs=0.0051)
+    assert numbers(drawn)[-1] == pytest.approx(float(gates["hidden"][9, 700]), abs=0.0051)
 
     page.locator("#cell-map .heat").press("ArrowRight")
-    assert_equations(page, expected_equations(gates, gates["cell"][0, 9, 700], 10, 700))
+    assert_equations(page, expected_equations(gates, gates["cell"][9, 700], 10, 700))
     page.locator("#cell-map .heat").press("ArrowDown")
     unit = int(page.locator("#cell-unit").input_value())
-    movement = np.abs(np.diff(gates["cell"][0], axis=0)).sum(axis=0)
+    movement = np.abs(np.diff(gates["cell"], axis=0)).sum(axis=0)
     order = np.argsort(-movement, kind="stable")
     assert unit == order[np.flatnonzero(order == 700)[0] + 1]
-    assert_equations(page, expected_equations(gates, gates["cell"][0, 9, unit], 10, unit))
+    assert_equations(page, expected_equations(gates, gates["cell"][9, unit], 10, unit))
 
     # The second character of the first row, by pointer; its order is that of movement.
     page.locator("#cell-quantity").select_option("hidden")
-    best = int(np.argmax(np.abs(np.diff(gates["hidden"][0], axis=0)).sum(axis=0)))
+    best = int(np.argmax(np.abs(np.diff(gates["hidden"], axis=0)).sum(axis=0)))
     page.locator("#cell-map .heat").click(position={"x": 36, "y": 30})
     assert page.locator("#cell-unit").input_value() == str(best)
-    assert_equations(page, expected_equations(gates, gates["cell"][0, 0, best], 1, best))
+    assert_equations(page, expected_equations(gates, gates["cell"][0, best], 1, best))
     assert settings_of(page) == {
         "text": TEXT, "show": "hidden", "layer": "all", "order": "movement", "step": "1", "unit": str(best),
     }  # fmt: skip
 
 
-def test_units_are_in_the_order_of_their_correlation(open_page, models):
-    gates = models["char_lm"].run("gates", {"text": np.array([TEXT.encode()], object)}, 30)
+def test_units_are_in_the_order_of_their_correlation(open_page, client):
+    gates = client.gates(TEXT).activity
     page = open_page("cell", text=TEXT, show="cell", order="line_position", layer=1)
     page.wait_for_selector("#cell-equations li")
     position = [len(TEXT[: end + 1].rpartition("\n")[2]) for end in range(len(TEXT))]
-    r = [abs(np.corrcoef(position, gates["cell"][0, :, unit])[0, 1]) for unit in range(512)]
+    r = [abs(np.corrcoef(position, gates["cell"][:, unit])[0, 1]) for unit in range(512)]
     best = int(page.locator("#cell-unit").input_value())
     assert r[best] == pytest.approx(max(r), abs=1e-6)
     assert f"{r[best]:.2f}" in page.locator("#cell-summary").inner_text()
@@ -167,10 +168,12 @@ def test_units_are_in_the_order_of_their_correlation(open_page, models):
 class HeldGate:
     """The shipped character model in NumPy from its weights, a row for each unit whose gate is held."""
 
-    def __init__(self, models, client):
+    def __init__(self, client):
         import tensorflow as tf
 
-        read = tf.train.load_checkpoint(str(models["char_lm"].path / "variables" / "variables")).get_tensor
+        read = tf.train.load_checkpoint(
+            str(cli.SHIPPED_MODELS / "char_lm" / "1" / "variables" / "variables")
+        ).get_tensor
         names = (
             "table",
             "kernels/0",
@@ -220,9 +223,9 @@ class HeldGate:
         ("output", 0, "one", 1),
     ],
 )
-def test_a_gate_held_is_what_the_equations_make_of_it(open_page, models, client, gate, value, span, layer):
+def test_a_gate_held_is_what_the_equations_make_of_it(open_page, client, gate, value, span, layer):
     text, start = "What light is that?", 6
-    held = HeldGate(models, client)
+    held = HeldGate(client)
     units = np.arange(0, 512, 16)
     plain, _ = held.read(text, layer, units, gate, value, lambda step: False)
     changed, cells = held.read(text, layer, units, gate, value, lambda s: s == start or (span == "all" and s > start))
@@ -450,10 +453,8 @@ def test_an_older_answer_does_not_take_a_newer_ones_place(open_page, client):
     shown = page.locator("#mood-score").inner_text()
     assert len(held) == 2
     for route in held:
-        try:
+        with contextlib.suppress(sync_api.Error):  # given up by the page, as it should be
             route.fulfill(json={"outputs": {"score": [1.0]}})
-        except sync_api.Error:  # given up by the page, as it should be
-            pass
     page.wait_for_timeout(100)
     assert page.locator("#mood-score").inner_text() == shown
     assert float(shown) == pytest.approx(client.sentiment(["A fine film."])[0].score, abs=0.00051)
