@@ -25,6 +25,8 @@ from nlp_lstm.playground.served_model import find_models
 from nlp_lstm.playground.server import PAGE, OwnModels, own_app, passing_on_app
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
+expect.set_options(timeout=60_000)  # of a machine that has other work, too
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
@@ -80,7 +82,7 @@ def open_page(chromium, url):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda one: complaints.append(one.text) if one.type in ("error", "warning") else None)
         page.on("request", lambda one: complaints.append(one.url) if not one.url.startswith(url) else None)
@@ -378,7 +380,8 @@ def test_translations_and_attention_are_the_models(open_page, client):
 
     def assert_found(beam):
         (found,) = client.n_best([text], beam)
-        page.wait_for_function("count => document.querySelectorAll('#tr-list li').length === count", arg=len(found))
+        expect(page.locator("#tr-list li")).to_have_count(len(found))
+        expect(page.locator("#tr-shown")).not_to_have_class("stale")
         told = page.locator("#tr-list li")
         assert told.locator("[lang=de]").all_inner_texts() == [one.text for one in found]
         assert [numbers(one)[-1] for one in told.locator(".score").all_inner_texts()] == pytest.approx(
@@ -422,7 +425,7 @@ def test_tabs_go_by_keyboard_and_links_hold_what_is_shown(open_page, url):
     page.wait_for_selector("#mood-shown")
     page.locator("#mood-text").fill("Not dull at all.")
     assert settings_of(page) == {"text": "Not dull at all."}
-    page.wait_for_function("document.querySelectorAll('#mood-marked span').length === 4")
+    expect(page.locator("#mood-marked span")).to_have_count(4)
     link = page.evaluate("location.href")
     page.locator("#tab-sentiment").press("ArrowRight")
     assert page.locator("#part-translation").is_visible()
@@ -447,7 +450,7 @@ def test_an_older_answer_does_not_take_a_newer_ones_place(open_page, client):
         )
 
     page = open_page("sentiment", before=before, text="slow one")
-    page.wait_for_function("document.querySelector('#mood-told').textContent")
+    expect(page.locator("#mood-told")).not_to_be_empty()
     page.locator("#mood-text").fill("A fine film.")
     page.wait_for_selector("#mood-shown")
     shown = page.locator("#mood-score").inner_text()
@@ -504,11 +507,13 @@ def test_the_lines_to_copy_ask_for_what_is_shown(open_page, client, url, capsys)
         page.wait_for_selector(SHOWN[part])
         section = page.locator(f"#part-{part}")
         section.get_by_role("button", name="Copy Python").click()
-        line = section.locator(".line-shown").input_value()
-        exec(line, {})
+        line = section.locator(".line-shown")
+        expect(line).to_have_value(re.compile("^from nlp_lstm.client import"))
+        exec(line.input_value(), {})
         assert capsys.readouterr().out == f"{expected()}\n"
         section.get_by_role("button", name="Copy curl").click()
-        curl, address, flag, body = shlex.split(section.locator(".line-shown").input_value())
+        expect(line).to_have_value(re.compile("^curl "))
+        curl, address, flag, body = shlex.split(line.input_value())
         assert (curl, flag) == ("curl", "-d")
         outputs = httpx.post(address, content=body.encode(), timeout=30).json()["outputs"]
         if part == "translation":

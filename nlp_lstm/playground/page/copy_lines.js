@@ -17,10 +17,10 @@ export function curlLine(model, signature, inputs) {
   return `curl ${shellQuoted(new URL(`v1/models/${model}:predict`, document.baseURI).href)} -d ${shellQuoted(body)}`;
 }
 
-/** `call` is a method of the client with its arguments. */
+/** Three lines, so that the client is closed; `call` is a method of the client with its arguments. */
 export function pythonLine(call) {
   const server = new URL(".", document.baseURI).href.replace(/\/$/, "");
-  return `from nlp_lstm.client import Client; print(Client(${pythonQuoted(server)}).${call})`;
+  return `from nlp_lstm.client import Client\nwith Client(${pythonQuoted(server)}) as client:\n    print(client.${call})`;
 }
 
 async function copied(text) {
@@ -38,7 +38,7 @@ async function copied(text) {
 /** Three buttons; `lines()` gives the curl line and the Python line of what is shown. */
 export function copyButtons(lines) {
   const told = h("span", { class: "told", role: "status" });
-  const shown = h("textarea", { class: "line-shown", readonly: true, rows: "3", "aria-label": "The line, to copy", hidden: true });
+  const shown = h("textarea", { class: "line-shown", readonly: true, rows: "4", "aria-label": "The line, to copy", hidden: true });
   const button = (label, text) =>
     h(
       "button",

@@ -40,7 +40,7 @@ const TEMPLATE = () => [
       h("p", { class: "note" },
         "Your text is grey. Click a character, or walk with the arrow keys; Enter leads to the alternatives.")),
     h("div", { id: "write-place", hidden: true },
-      h("h3", { id: "write-heading" }),
+      h("h2", { id: "write-heading", class: "small" }),
       h("p", { class: "note" }, "Probability by the model → with your settings. Choose one to go on from there."),
       h("ul", { id: "write-choices", class: "bars wide-share" }),
       h("p", { id: "write-summary", class: "note", "aria-live": "polite" }))),
@@ -92,7 +92,7 @@ export function writingPart(section, keep) {
         }),
         python: pythonLine(
           `stream(${pythonQuoted(prompt.value)}, length=${length}, temperature=${temperature}, top_k=${topK}, top_p=${topP}, seed=${seed}, stop=${pythonQuoted(stop())})`,
-        ).replace("print(Client", 'print("".join(Client').replace(/$/, ")"),
+        ).replace("print(client", 'print("".join(client').replace(/$/, ")"),
       };
     }),
   );
