@@ -75,7 +75,7 @@ def models(toy):
 
 @pytest.fixture(scope="module")
 def url(models):
-    with serving(own_app(models, bounds=Bounds(body=20_000, seconds=2.0, workers=2, waiting=1))) as address:
+    with serving(own_app(models, bounds=Bounds(body=20_000, seconds=4.0, workers=2, waiting=1))) as address:
         models.wait()
         yield address
 
@@ -214,6 +214,7 @@ def test_work_that_takes_long_is_given_up_and_others_do_not_wait(client):
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         began = time.monotonic()
         long = [threads.submit(client.post, f"{TOY}:predict", json=endless) for _ in range(3)]  # 2 run, 1 waits
+        time.sleep(1.0)  # a short one that came before the last of them would take its place
         while client.post(f"{TOY}:predict", json=short).status_code != 503:  # until all places are taken
             assert not all(one.done() for one in long)
             time.sleep(0.05)
