@@ -11,7 +11,7 @@ from nlp_lstm.text.vocabulary import Vocabulary
 
 
 def build_classifier(
-    settings: Settings, vocabulary_size: int, stored_dtype: str | None = None, standardized: bool = False
+    settings: Settings, vocabulary_size: int, stored_dtype: str | None = None
 ) -> SentimentClassifier | BlendedClassifier:
     """The classifier that the settings describe, its weights drawn; `stored_dtype` is that of the large tables."""
     encoder = BidirectionalEncoder(
@@ -25,7 +25,7 @@ def build_classifier(
         embedding_dtype=stored_dtype,
         lstm_dtype=None if stored_dtype else settings.precision,
     )
-    classifier = SentimentClassifier(encoder, settings.pooled_dropout, settings.seed, standardized)
+    classifier = SentimentClassifier(encoder, settings.pooled_dropout, settings.seed)
     classifier.build((None, None))
     if not settings.ngram_buckets:
         return classifier
