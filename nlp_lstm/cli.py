@@ -314,14 +314,17 @@ def print_json(value: dict[str, Any]) -> None:
 def print_figures(figures: Mapping[str, Any]) -> None:
     """Print figures for people, one a line; one that could not be told is left out.
 
-    >>> print_figures({"examples": 182, "accuracy": 0.9})
+    >>> print_figures({"examples": 182, "accuracy": 0.9, "interval": [0.85, 0.94]})
     examples  182
     accuracy  0.9000
+    interval  0.8500–0.9400
     """
     told = {name: value for name, value in figures.items() if value is not None}
     width = 1 + max(map(len, told), default=0)
     for name, value in told.items():
-        print(f"{name:{width}} {value:.4f}" if isinstance(value, float) else f"{name:{width}} {value}")
+        parts = value if isinstance(value, list) else [value]
+        shown = "–".join(f"{part:.4f}" if isinstance(part, float) else str(part) for part in parts)
+        print(f"{name:{width}} {shown}")
 
 
 def print_version(version: Path, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -96,15 +97,40 @@ class RunFolder:
         with atomic_path(self.metrics_path) as path:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
+    def keep_earlier(self, other: "RunFolder", stage: str) -> None:
+        """Keep of a run from which this one takes a stage's weights how it was started, and the stage's metrics."""
+        with atomic_path(self.path / "earlier.json") as path:
+            path.write_text(json.dumps(other.config(), indent=2) + "\n", encoding="utf-8")
+        taken = [row for row in other.metrics() if row["stage"] == stage]
+        self.write_metrics([*taken, *(row for row in self.metrics() if row["stage"] != stage)])
+
+    def earlier_config(self) -> dict[str, Any] | None:
+        """How the run was started from which this one took weights; None where there is none."""
+        path = self.path / "earlier.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
     def keep_evaluation(self, result: dict[str, Any]) -> None:
         """Keep figures of a split, where the model card of an export finds them."""
-        path = self.path / f"evaluation-{result['split']}.json"
+        name = result["split"]
+        if name == "file":  # of which there may be several
+            name += "-" + re.sub(r"[^\w.-]", "_", Path(result["data"]).name)
+        path = self.path / f"evaluation-{name}.json"
         with told_if_unwritable("--run", self.path), atomic_path(path) as scratch:
             scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The figures that were kept, by the name of their split."""
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.path.glob("evaluation-*.json"))]
+
+    def keep_pairs(self, result: dict[str, Any]) -> None:
+        """Keep what came of minimal pairs, likewise."""
+        with told_if_unwritable("--run", self.path), atomic_path(self.path / "pairs.json") as scratch:
+            scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+    def pairs(self) -> dict[str, Any] | None:
+        """What came of minimal pairs, if it was kept."""
+        path = self.path / "pairs.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[dict[str, Any]], Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ def save(
     module: tf.Module,
     base: Path,
     warm_up: dict[str, dict[str, Any]],
-    model_card: str,
+    model_card: str | Callable[[int], str],
     batching: Batching | None = None,
 ) -> Path:
     """Write a module with `signatures` as the next version below `base`, and its model card beside the versions.
@@ -68,7 +69,7 @@ def save(
             the layers and tables that they read.
         base: the model's folder; made where there is none.
         warm_up: for each signature the inputs of the one request that a server runs before it says it is ready.
-        model_card: Markdown; a copy goes into the version's `assets.extra`.
+        model_card: Markdown, or what makes it of the version's size in bytes; a copy goes into its `assets.extra`.
         batching: goes into the version's `batching_params.pbtxt`; without it the model's requests are not batched.
 
     Raises:
@@ -87,11 +88,13 @@ def save(
             tf.saved_model.save(holder, str(path), signatures=signatures)
             (path / WARM_UP_FILE).parent.mkdir()
             write_warm_up(path / WARM_UP_FILE, base.name, signatures, warm_up)
-            (path / WARM_UP_FILE).with_name(MODEL_CARD).write_text(model_card, encoding="utf-8")
             if batching is not None:
                 (path / BATCHING_FILE).write_text(batching.text, encoding="utf-8")
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            card = model_card if isinstance(model_card, str) else model_card(size)
+            (path / WARM_UP_FILE).with_name(MODEL_CARD).write_text(card, encoding="utf-8")
         with atomic_path(base / MODEL_CARD) as path:
-            path.write_text(model_card, encoding="utf-8")
+            path.write_text(card, encoding="utf-8")
     except (OSError, tf.errors.OpError) as error:  # Python writes some files, TensorFlow the others
         raise UserError(f"cannot write a model to '{base}' ({_reason(error)}): name another folder with --to") from None
     return version

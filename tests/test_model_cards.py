@@ -1,16 +1,24 @@
-"""What model cards tell of data goes by what it holds, and is what the cards of the shipped models tell."""
+"""Model cards: what they tell of data goes by what it holds, and of a run, its command, figures and intervals."""
 
+import dataclasses
+import json
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from nlp_lstm.char_lm import export as char_lm
 from nlp_lstm.char_lm.settings import Settings as CharLmSettings
 from nlp_lstm.datasets import known_sets
+from nlp_lstm.intervals import mean_interval
+from nlp_lstm.model_card import train_command
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment import export as sentiment
 from nlp_lstm.sentiment.settings import Settings as SentimentSettings
+from nlp_lstm.translation import commands as translation_commands
 from nlp_lstm.translation import export as translation
 from nlp_lstm.translation.settings import Settings as TranslationSettings
 
@@ -22,19 +30,21 @@ FIGURES = {"val_loss": 1.0, "val_accuracy": 0.8, "val_bleu": 30.0, "seconds": 60
 def card(tmp_path):
     """From an app, the name of its data and the name of what that is known to be, or None, to the card."""
 
-    def written(app, data, known, **settings):
+    def written(app, data, known, keep=lambda run: None, **settings):
         run = RunFolder(tmp_path / f"{app}-{len(list(tmp_path.iterdir()))}")
         fingerprints = {name: fingerprint for fingerprint, name in known_sets._KNOWN.items()}
         config = {"data": f"/data/{data}", "source_file": None}
         run.start(config | ({"data_sha256": fingerprints[known]} if known else {}))
         run.write_metrics([{"stage": "training", "epoch": 1, **FIGURES}])
+        keep(run)
         if app == "char_lm":
-            return char_lm._model_card(run, CharLmSettings(**settings), 66, 1000, "float32")
+            return char_lm._model_card(run, CharLmSettings(**settings), 66, 1000, "float32", "To be", 4_100_000)
         if app == "sentiment":
-            return sentiment._model_card(run, SentimentSettings(**settings), 1000, "float32")
+            return sentiment._model_card(run, SentimentSettings(**settings), 1000, "float32", 4_100_000)
         model = SimpleNamespace(count_params=lambda: 1000)
         serving = SimpleNamespace(models=[model], subwords=range(4000), alpha=1.0, beta=0.0, precision="float32")
-        return translation._model_card([run], TranslationSettings(**settings), serving)
+        examples = [("This | that", "Dies")]
+        return translation._model_card([run], TranslationSettings(**settings), serving, examples, 4_100_000)
 
     return written
 
@@ -87,3 +97,102 @@ def test_tiny_shakespeare_in_three_parts_has_other_validation_data(card):
 
 def test_what_a_card_says_is_text_and_no_markup(card):
     assert "Trained on `a<b>&'c.txt`." in card("char_lm", "a<b>&'c.txt", None)
+
+
+PAIRS = {
+    "pairs": 4,
+    "higher": 0.25,
+    "by_kind": [
+        {"kind": "negation", "pairs": 3, "higher": 0.0, "both_right": 0.0},
+        {"kind": "intensity", "pairs": 1, "higher": 1.0, "both_right": None},
+    ],
+    "wrong": [
+        {"kind": "negation", "positive": "Not bad | at all.", "negative": "Bad.", "scores": [0.2, 0.3]},
+        {"kind": "negation", "positive": "Hardly dull.", "negative": "Dull.", "scores": [0.1, 0.9]},
+        {"kind": "negation", "positive": "No bore.", "negative": "A bore.", "scores": [0.4, 0.6]},
+    ],
+}
+
+
+def test_pairs_that_were_judged(card):
+    told = card("sentiment", "mine", None, keep=lambda run: run.keep_pairs(PAIRS))
+    assert "P(positive) in 25 %:" in told
+    assert "| negation | 3 | 0.00 | 0.00 |" in told
+    assert "| intensity | 1 | 1.00 |  |" in told
+    rows = [line for line in told.splitlines() if line.startswith(("| Not", "| Hardly", "| No "))]
+    assert rows == ["| Hardly dull. | 0.10 | Dull. | 0.90 |", "| No bore. | 0.40 | A bore. | 0.60 |"]
+    assert "pairs" not in card("sentiment", "mine", None)
+
+
+def test_figures_have_their_intervals(card):
+    figures = {"data": "/data/mine", "split": "test", "examples": 25000, "accuracy": 0.93, "roc_auc": 0.98}
+    figures |= {"accuracy_interval": [0.9268, 0.9331], "expected_calibration_error": 0.01}
+    told = card("sentiment", "mine", None, keep=lambda run: run.keep_evaluation(figures))
+    assert "| test of mine (25,000 texts) | 0.9300 (0.9268–0.9331) | 0.9800 | 0.0100 |" in told.splitlines()
+
+
+def test_a_translators_examples_and_size(card):
+    told = card("translation", "mine", None)
+    assert "| This \\| that | Dies |" in told.splitlines()
+    assert "- size: 4.1 MB" in told.splitlines()
+
+
+class TestCommand:
+    @pytest.mark.parametrize(
+        ("config", "settings", "command"),
+        [
+            ({"task": "char_lm", "data": "/a/input.txt", "units": 9}, CharLmSettings(), "--run RUN --units 9"),
+            (
+                {"task": "char_lm", "data": "input.txt", "encoding": "cp 1", "layer_normalization": True},
+                CharLmSettings(),
+                "--run RUN --encoding 'cp 1' --layer-normalization",
+            ),
+            ({"task": "char_lm", "data": "input.txt"}, CharLmSettings(), "--run RUN"),
+        ],
+    )
+    def test_what_differs_from_the_defaults_is_in_it(self, config, settings, command):
+        assert train_command(config, settings) == f"python apps/char_lm.py train --data input.txt {command}"
+
+    def test_it_starts_the_same_run(self):
+        """As the command line reads it."""
+        settings = TranslationSettings(source_language="en", target_language="de", subwords=300, r_drop=0.5)
+        config = {"task": "translation", "data": None, "source_file": "/a/b c.en", "target_file": "/a/b c.de"}
+        command = train_command(config | dataclasses.asdict(settings), TranslationSettings())
+        _, bound, _ = translation_commands.app.parse_args(shlex.split(command)[2:])
+        assert bound.arguments["settings"] == settings
+        assert bound.arguments["source_file"] == "b c.en"
+
+    def test_that_of_the_run_it_starts_from_stands_before_it(self, card, tmp_path):
+        earlier = RunFolder(tmp_path / "language-model")
+        earlier.start({"task": "sentiment", "data": "/data/imdb", "pretraining_passes": 3.0})
+        rows = [{"stage": "pretraining", "epoch": 1, **FIGURES}, {"stage": "training", "epoch": 1, **FIGURES}]
+        earlier.write_metrics(rows)
+
+        def keep(run):
+            run.config_path.write_text(json.dumps({**run.config(), "task": "sentiment", "start_from": "/a/earlier"}))
+            run.keep_earlier(earlier, "pretraining")
+            run.keep_earlier(earlier, "pretraining")  # as each time it goes on
+
+        told = card("sentiment", "imdb", None, keep=keep).splitlines()
+        place = told.index("    python apps/sentiment.py train --data imdb --run RUN --pretraining-passes 3.0")
+        assert told[place + 1] == "    python apps/sentiment.py train --data imdb --run RUN --start-from earlier"
+        assert "Training took 2.0 minutes (3.0 processor minutes) over 2 epochs:" in told
+
+
+class TestMeanInterval:
+    @pytest.mark.parametrize(("right", "number"), [(0.5, 40), (0.9, 2000), (0.93, 25_000)])
+    def test_of_shares_it_is_that_of_the_binomial_distribution(self, right, number):
+        values = np.arange(number) < right * number
+        expected = scipy.stats.binom.interval(0.95, number, values.mean())
+        width = (expected[1] - expected[0]) / number
+        assert mean_interval(values) == pytest.approx(np.array(expected) / number, abs=0.06 * width)
+
+    def test_it_is_the_same_each_time(self):
+        values = np.random.default_rng(0).normal(size=100)
+        low, high = mean_interval(values)
+        assert [low, high] == mean_interval(values)
+        assert low < values.mean() < high
+
+    @pytest.mark.parametrize("values", [[0.25], [1, 1, 1], [True]])
+    def test_values_that_do_not_differ(self, values):
+        assert mean_interval(values) == [values[0]] * 2

@@ -19,6 +19,7 @@ from nlp_lstm.char_lm.writing import zero_state
 from nlp_lstm.datasets.corpus import load_judged
 from nlp_lstm.errors import UserError
 from nlp_lstm.inference import TracedSignatures
+from nlp_lstm.intervals import mean_interval
 from nlp_lstm.lstm import Gates
 from nlp_lstm.models.language_model import LanguageModel
 from nlp_lstm.run_folder import RunFolder
@@ -27,6 +28,8 @@ from nlp_lstm.text.symbols import Symbols
 RESET_EVERY = 256
 """Characters after which the state is forgotten where that is asked of an evaluation."""
 
+INTERVAL_BLOCK = 1000
+"""Characters that are drawn together for the interval of an evaluation."""
 
 _CHARACTERS_IN_PIECE = LONGEST_SCORED_TEXT // 4  # a character has four bytes at the most
 
@@ -121,7 +124,8 @@ def evaluate(
     """Judge a model on a split of a source.
 
     Returns:
-        `nats_per_char`, `bits_per_char` and `perplexity` with the state carried through the whole split, as is usual;
+        `nats_per_char`, `bits_per_char` (either with its 95 % interval over blocks of `INTERVAL_BLOCK` characters) and
+        `perplexity` with the state carried through the whole split, as is usual;
         `reset_nats_per_char` and `reset_bits_per_char` with the state forgotten every `RESET_EVERY` characters; with
         `dynamic` also `dynamic_nats_per_char` and `dynamic_bits_per_char`, by a model that learns from the split as it
         goes. All count characters, for a model of bytes too.
@@ -133,8 +137,10 @@ def evaluate(
     unknown = int(np.sum(ids == 0)) if model.symbols.unit == "character" else 0
     model.log_probs(text[:10])  # the first call of a graph is slower, and no figure of its speed
     started = time.perf_counter()
-    nats = -float(np.sum(model.log_probs(text), dtype=np.float64)) / len(text)
+    log_probs = model.log_probs(text)
     seconds = time.perf_counter() - started
+    nats = -float(np.sum(log_probs, dtype=np.float64)) / len(text)
+    interval = _block_interval(log_probs, len(text))
     reset = _reset_nats(model, text)
     result = {
         "data": source,
@@ -142,7 +148,9 @@ def evaluate(
         "characters": len(text),
         "unknown_characters": unknown,
         "nats_per_char": nats,
+        "nats_per_char_interval": interval,
         "bits_per_char": nats / math.log(2),
+        "bits_per_char_interval": [end / math.log(2) for end in interval],
         "perplexity": math.exp(nats) if nats < 700 else None,  # beyond that it is no float, and infinity no JSON
         "reset_every": RESET_EVERY,
         "reset_nats_per_char": reset,
@@ -155,6 +163,13 @@ def evaluate(
         adapted = dynamic_nats(model.language_model, before, ids) * len(ids) / len(text)
         result |= {"dynamic_nats_per_char": adapted, "dynamic_bits_per_char": adapted / math.log(2)}
     return result
+
+
+def _block_interval(log_probs: np.ndarray, characters: int) -> list[float]:
+    """The 95 % interval of the nats per character: neighbours depend on one another, so whole blocks are drawn."""
+    blocks = np.array_split(np.asarray(log_probs, np.float64), max(1, characters // INTERVAL_BLOCK))
+    # Of a model of bytes a block has fewer characters than symbols: as many as all of the text has, in the mean.
+    return mean_interval([-block.mean() * len(log_probs) / characters for block in blocks])
 
 
 def _reset_nats(model: CharLm, text: str) -> float:

@@ -123,7 +123,7 @@ def pairs(
     *,
     data: Path,
     model: cli.Model = None,
-    run: cli.Run = None,
+    run: cli.JudgedRun = None,
     server: cli.Server = None,
     json: cli.Json = False,
 ) -> None:
@@ -139,6 +139,8 @@ def pairs(
     if client is None:
         model = cli.shipped_unless_named(model, run, "sentiment")
         result = inference.judge_pairs(inference.open_signature(model, run), data)
+        if run is not None:
+            RunFolder(run).keep_pairs(result)
     else:
         result = remote.judge_pairs(client, data)
     if json:

@@ -1,12 +1,15 @@
 """A finished run of a sentiment classifier as a SavedModel with its model card."""
 
 import dataclasses
+import functools
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import known_set
+from nlp_lstm.model_card import facts_of
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment.build import load_run
@@ -47,26 +50,36 @@ def export_run(run: RunFolder, target: Path, precision: Precision = "float32") -
         "prefixes": {"text": _EXAMPLE_TEXTS},
         "units": {"text": _EXAMPLE_TEXTS},
     }
-    card = _model_card(run, settings, weights, precision)
+    card = functools.partial(_model_card, run, settings, weights, precision)
     return saved_model.save(serving, target, warm_up, card, batching=_BATCHING)
 
 
-def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Precision) -> str:
-    config, rows = run.config(), run.metrics()
+def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Precision, size: int) -> str:
+    config, rows, pairs = run.config(), run.metrics(), run.pairs()
     return rendered(
         "nlp_lstm.sentiment",
         "model_card.md.jinja",
         settings=dataclasses.asdict(settings),
         weights=weights,
+        megabytes=size / 1e6,
         precision=IN_WORDS[precision],
         data=Path(config["data"]).name,
         known=known_set(config.get(DATA_FINGERPRINT)),
         best=max((row for row in rows if row["stage"] == "training"), key=lambda row: row["val_accuracy"]),
         blends=[row for row in rows if row["stage"] == BLEND],
-        evaluations=[{**found, "data": Path(found["data"]).name} for found in run.evaluations()],
-        minutes=sum(row["seconds"] for row in rows) / 60,
-        processor_minutes=sum(row["cpu_seconds"] for row in rows) / 60,
+        pairs=pairs,
+        wrong_pairs=_wrong_of_each_kind(pairs["wrong"]) if pairs else [],
+        **facts_of([run], Settings()),
         epochs=len(rows),
         longest_text_bytes=LONGEST_TEXT_BYTES,
         longest_text_tokens=LONGEST_TEXT_TOKENS,
     )
+
+
+def _wrong_of_each_kind(wrong: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The two worst minimal pairs of each kind: those whose scores lie farthest apart the wrong way."""
+    found: list[dict[str, Any]] = []
+    for kind in dict.fromkeys(pair["kind"] for pair in wrong):
+        of_kind = [pair for pair in wrong if pair["kind"] == kind]
+        found += sorted(of_kind, key=lambda pair: pair["scores"][0] - pair["scores"][1])[:2]
+    return found

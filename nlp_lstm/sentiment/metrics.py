@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn import metrics as sklearn_metrics
 
 from nlp_lstm.errors import UserError
+from nlp_lstm.intervals import mean_interval
 
 LENGTH_BUCKETS = (100, 200, 300, 400, 600, 1000)
 
@@ -23,9 +24,9 @@ def binary_classification(labels: ArrayLike, scores: ArrayLike, lengths: ArrayLi
         lengths: tokens of each text.
 
     Returns:
-        `examples`, `accuracy`, `precision`, `recall`, `f1` (of the positive class), `roc_auc`,
-        `expected_calibration_error` (Guo et al. 2017, 15 equal bins of the confidence in the label given) and
-        `accuracy_by_length`, whose entries tell `tokens` ("0-100"), `examples` and `accuracy`.
+        `examples`, `accuracy`, its 95 % `accuracy_interval`, `precision`, `recall`, `f1` (of the positive class),
+        `roc_auc`, `expected_calibration_error` (Guo et al. 2017, 15 equal bins of the confidence in the label given)
+        and `accuracy_by_length`, whose entries tell `tokens` ("0-100"), `examples` and `accuracy`.
 
     Raises:
         UserError: if a label does not occur.
@@ -40,6 +41,7 @@ def binary_classification(labels: ArrayLike, scores: ArrayLike, lengths: ArrayLi
     return {
         "examples": len(truth),
         "accuracy": float(np.mean(predicted == truth)),
+        "accuracy_interval": mean_interval(predicted == truth),
         "precision": float(precision),
         "recall": float(recall),
         "f1": float(f1),

@@ -11,6 +11,9 @@ from nlp_lstm.settings import Range, check_ranges
 TASK = "sentiment"
 
 
+PRETRAINING = "pretraining"
+"Names the stage, and its lines of `metrics.jsonl`, in which the encoder learns to tell the next word."
+
 HEAD = "head"
 "Names the line of `metrics.jsonl` that tells how good a linear unit over the encoder is before any fine-tuning."
 

@@ -13,6 +13,7 @@ import numpy as np
 from nlp_lstm.datasets.known_sets import fingerprint_of_reviews
 from nlp_lstm.datasets.review_records import LabelledText
 from nlp_lstm.datasets.reviews import load_reviews
+from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
@@ -23,12 +24,14 @@ from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier
 from nlp_lstm.sentiment.head_fitting import fit_head
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams, teach
-from nlp_lstm.sentiment.settings import BLEND, TASK, Settings
+from nlp_lstm.sentiment.settings import BLEND, PRETRAINING, TASK, Settings
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 
 SENTENCE_ENDS = (".", "!", "?", "…")
 MOST_SENTENCES = 3
+
+_VOCABULARY = "vocabulary.txt"
 
 
 def train(source: str, run: RunFolder, settings: Settings) -> None:
@@ -41,6 +44,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         seed=settings.seed,
         table=settings.table,
     )
+    earlier = _earlier_run(settings)
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_reviews(splits.values())}
     run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
@@ -48,7 +52,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
     texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
-    vocabulary = _run_vocabulary(run, texts, settings)
+    vocabulary = _run_vocabulary(run, texts, settings, earlier)
     classifier = build_classifier(settings, len(vocabulary))
     print(
         f"{len(splits['train'])} texts to train on, {len(splits['validation'])} for validation, "
@@ -60,8 +64,9 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     trained.build((None, None))
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
     unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
-    if settings.start_from:
-        _start_from(RunFolder(Path(settings.start_from)), lstm.encoder, settings)
+    if earlier is not None:
+        _start_from(earlier, lstm.encoder, settings)
+        run.keep_earlier(earlier, PRETRAINING)
     elif settings.pretraining_epochs:
         _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings)
     fit_head(trained, training, validation, run, settings)
@@ -92,11 +97,28 @@ def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> _EncodedText
     )
 
 
+def _earlier_run(settings: Settings) -> RunFolder | None:
+    """The run to start from, where one is named, which must have a pre-trained encoder of this size."""
+    if not settings.start_from:
+        return None
+    other = RunFolder(Path(settings.start_from))
+    config = other.config()
+    for name in ("embedding_size", "units"):
+        if config.get(name) != getattr(settings, name):
+            raise UserError(
+                f"the run in '{other.path}' has {name} {config.get(name)}, this one {getattr(settings, name)}: "
+                f"give --{name.replace('_', '-')} the same value"
+            )
+    if not other.best_weights(PRETRAINING).exists():
+        raise UserError(f"the run in '{other.path}' has no pre-trained encoder: name another with --start-from")
+    return other
+
+
 def _start_from(other: RunFolder, encoder: BidirectionalEncoder, settings: Settings) -> None:
     """Give the encoder the weights that another run's pre-training left."""
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
     model.build((None, None))
-    model.load_weights(other.best_weights("pretraining"))
+    model.load_weights(other.best_weights(PRETRAINING))
 
 
 def _round_to_half(table: Any) -> None:
@@ -122,10 +144,13 @@ def _add_ngrams(
     print(", ".join(f"{BLEND} {name} {value:.4f}" for name, value in accuracies.items()), file=sys.stderr)
 
 
-def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings) -> Vocabulary:
-    path = run.path / "vocabulary.txt"
+def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings, earlier: RunFolder | None) -> Vocabulary:
+    path = run.path / _VOCABULARY
     if not path.exists():
-        vocabulary = batches.build_vocabulary(texts, settings.vocabulary_size, settings.least_count)
+        if earlier is None:
+            vocabulary = batches.build_vocabulary(texts, settings.vocabulary_size, settings.least_count)
+        else:  # the rows of its embedding are these tokens'
+            vocabulary = Vocabulary.load(earlier.path / _VOCABULARY)
         with atomic_path(path) as scratch:
             vocabulary.save(scratch)
     return Vocabulary.load(path)
@@ -171,7 +196,7 @@ def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFold
     train_stage(
         model,
         Stage(
-            "pretraining",
+            PRETRAINING,
             settings.pretraining_epochs,
             epoch_batches,
             some_batches(held_out, 0),

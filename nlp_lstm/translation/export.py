@@ -1,12 +1,16 @@
 """Finished runs of a translator as a SavedModel with its model card."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import known_set
+from nlp_lstm.model_card import facts_of
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.settings import Precision
@@ -30,6 +34,15 @@ _BATCHING = saved_model.Batching(rows=32, wait_micros=5_000)
 """With which 16 clients had 1.4 times as many translations as without; `n_best` 0.85 times."""
 
 _EXAMPLES = ["A man is riding a bike.", ""]
+
+_UNLIKE_ITS_DATA = [
+    "The parliament has passed the budget for next year.",
+    "My computer crashed before I could save the file.",
+    "She doesn't believe that he was ever there.",
+    "Where can I buy a ticket to Vienna?",
+    "The dog is not running, and nobody is watching it.",
+]
+"""What a model card shows translations of, for its readers to see where the model's knowledge ends."""
 
 
 def export_runs(
@@ -60,7 +73,13 @@ def export_runs(
         "explain": {"text": _EXAMPLES},
         "encode": {"text": _EXAMPLES},
     }
-    card = _model_card([RunFolder(run) for run in runs], settings, serving)
+    read = _UNLIKE_ITS_DATA if settings.source_language == "en" else []
+    examples = [
+        (text, written.decode("utf-8"))
+        for text in read
+        for written in serving.signatures["serving_default"](text=tf.constant([text]))["translation"].numpy()
+    ]
+    card = functools.partial(_model_card, [RunFolder(run) for run in runs], settings, serving, examples)
     return saved_model.save(serving, target, warm_up, card, batching=_BATCHING)
 
 
@@ -70,7 +89,13 @@ def _known(configs: Sequence[dict[str, Any]], fingerprint: str) -> str | None:
     return known.pop() if len(known) == 1 else None
 
 
-def _model_card(runs: Sequence[RunFolder], settings: Settings, serving: TranslationServing) -> str:
+def _model_card(
+    runs: Sequence[RunFolder],
+    settings: Settings,
+    serving: TranslationServing,
+    examples: Sequence[tuple[str, str]],
+    size: int,
+) -> str:
     configs, rows = [run.config() for run in runs], [run.metrics() for run in runs]
     return rendered(
         "nlp_lstm.translation",
@@ -78,14 +103,14 @@ def _model_card(runs: Sequence[RunFolder], settings: Settings, serving: Translat
         settings=dataclasses.asdict(settings),
         subwords=len(serving.subwords),
         weights=serving.models[0].count_params(),
+        megabytes=size / 1e6,
+        examples=examples,
         precision=IN_WORDS[serving.precision],
         data=Path(configs[0]["data"] or configs[0]["source_file"]).name,
         extra_data=Path(configs[0].get("extra_data") or "").name,
         known=[name for name in (_known(configs, DATA_FINGERPRINT), _known(configs, EXTRA_FINGERPRINT)) if name],
         beam=DEFAULT_BEAM,
-        evaluations=[{**found, "data": Path(found["data"]).name} for found in runs[0].evaluations()],
-        minutes=sum(row["seconds"] for run in rows for row in run) / 60,
-        processor_minutes=sum(row["cpu_seconds"] for run in rows for row in run) / 60,
+        **facts_of(runs, Settings()),
         best=[max(run, key=lambda row: row["val_bleu"]) for run in rows],
         alpha=serving.alpha,
         beta=serving.beta,

@@ -16,7 +16,7 @@ from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.settings import Precision
 from nlp_lstm.translation.build import load_run
 from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BEAM, DEFAULT_BETA
-from nlp_lstm.translation.metrics import bleu_by_length, check_language, translation_scores
+from nlp_lstm.translation.metrics import bleu_by_length, check_language, score_intervals, translation_scores
 from nlp_lstm.translation.serving import TranslationServing
 
 _ROWS = 64  # sentences that are translated at once
@@ -143,7 +143,8 @@ def evaluate(
     """Judge a model on sentences with one or more translations each; without a language, by what needs none.
 
     Returns:
-        The figures of `nlp_lstm.translation.metrics.translation_scores`, BLEU by source length, and the speed.
+        The figures of `nlp_lstm.translation.metrics.translation_scores` with their intervals, BLEU by source length,
+        and the speed.
     """
     if not sources:
         raise UserError("there is no sentence to judge on: name other data")
@@ -158,6 +159,7 @@ def evaluate(
         "sentences": len(texts),
         "references": sum(map(len, references)),
         **translation_scores(translations, references, target_language),
+        **score_intervals(translations, references, target_language),
         "beam_size": beam_size,
         "seconds": round(seconds, 2),
         "sentences_per_second": round(len(texts) / seconds, 1),

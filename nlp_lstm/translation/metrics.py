@@ -1,6 +1,7 @@
 """How good translations are: BLEU by two protocols, chrF, and BLEU by the length of what was translated."""
 
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,8 @@ import sacremoses
 from sacrebleu.metrics import BLEU, CHRF
 
 from nlp_lstm.errors import UserError
+
+_RESAMPLES = 1000
 
 
 def check_language(code: str) -> None:
@@ -56,9 +59,11 @@ def translation_scores(
     bleu_metric, chrf_metric = BLEU(force=True), CHRF()  # forced, it does not warn of text that looks tokenised
     bleu = bleu_metric.corpus_score(translations, streams)
     chrf = chrf_metric.corpus_score(translations, streams)
-    tokenized, tokenized_signature = (
-        (None, None) if target_language is None else _lower_tokenized_bleu(translations, references, target_language)
-    )
+    tokenized = tokenized_signature = None
+    if target_language is not None:
+        metric = BLEU(force=True, tokenize="none")
+        tokenized = metric.corpus_score(*_lower_tokenized(translations, references, target_language)).score
+        tokenized_signature = _lower_tokenized_signature(metric, target_language)
     return {
         "bleu": bleu.score,
         "signature": str(bleu_metric.get_signature()),
@@ -71,27 +76,68 @@ def translation_scores(
     }
 
 
-def _lower_tokenized_bleu(
+def score_intervals(
+    translations: Sequence[str], references: Sequence[Sequence[str]], target_language: str | None
+) -> dict[str, list[float] | None]:
+    """The 95 % intervals of the figures of `translation_scores`, by sacreBLEU's bootstrap over sentences (Koehn 2004).
+
+    >>> texts = ["Ein Hund rennt.", "Eine Katze schläft auf dem Sofa.", "Zwei Kinder spielen."]
+    >>> found = score_intervals(texts, [[texts[0]], [texts[1]], ["Kinder spielen im Garten."]], "de")
+    >>> [name for name in found]
+    ['bleu_interval', 'chrf_interval', 'bleu_lower_tok_interval']
+    >>> found["bleu_interval"][0] < 80 < found["bleu_interval"][1]
+    True
+
+    Takes, as `translation_scores` does, raw text, one or more right translations of each, and the language of both.
+    A single sentence says nothing of others: its intervals are None. So is one that needs a language where none is
+    known, and one of so few sentences that a draw may have nothing right.
+    """
+    streams = _streams(translations, references)
+    tokenized = None
+    if target_language is not None:
+        metric = BLEU(force=True, tokenize="none")
+        tokenized = _interval(metric, *_lower_tokenized(translations, references, target_language))
+    return {
+        "bleu_interval": _interval(BLEU(force=True), translations, streams),
+        "chrf_interval": _interval(CHRF(), translations, streams),
+        "bleu_lower_tok_interval": tokenized,
+    }
+
+
+def _interval(metric: BLEU | CHRF, translations: Sequence[str], streams: Sequence[Sequence[Any]]) -> list[float] | None:
+    if len(translations) == 1:
+        return None
+    try:
+        score = metric.corpus_score(translations, streams, n_bootstrap=_RESAMPLES)
+    except TypeError:  # sacreBLEU 2.6 cannot take the mean where some draws have no match at all
+        return None
+    found = json.loads(score.format(width=6, signature=str(metric.get_signature()), is_json=True))
+    middle, half = found.get("confidence_mean", 0.0), found.get("confidence_var", 0.0)  # left out where all draws are 0
+    return [middle - half, middle + half]
+
+
+def _lower_tokenized(
     translations: Sequence[str], references: Sequence[Sequence[str]], language: str
-) -> tuple[float, str]:
-    """BLEU on lower-case Moses tokens, and what it was computed by."""
+) -> tuple[list[str], list[Any]]:
+    """The translations and the streams of references as lower-case Moses tokens."""
     normalizer = sacremoses.MosesPunctNormalizer(language)
     tokenizer = sacremoses.MosesTokenizer(language)
 
     def lower_tokenized(text: str) -> str:
         return str(tokenizer.tokenize(normalizer.normalize(text.lower()), escape=False, return_str=True))
 
-    metric = BLEU(force=True, tokenize="none")
     tokenized_references = [list(map(lower_tokenized, alternatives)) for alternatives in references]
-    bleu = metric.corpus_score(
-        list(map(lower_tokenized, translations)), list(itertools.zip_longest(*tokenized_references))
-    )
+    return list(map(lower_tokenized, translations)), list(itertools.zip_longest(*tokenized_references))
+
+
+def _lower_tokenized_signature(metric: BLEU, language: str) -> str:
+    """What it was computed by, once it was."""
     signature = metric.get_signature()
     # Of what was done before it, sacreBLEU knows nothing.
     signature.update("case", "lc")
     signature.update("tok", f"norm-moses-{language}")
     signature.update("sacremoses", sacremoses.__version__)
-    return bleu.score, str(signature)
+    return str(signature)
 
 
 def validation_bleu(translations: Sequence[str], references: Sequence[Sequence[str]]) -> float:

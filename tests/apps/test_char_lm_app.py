@@ -148,7 +148,9 @@ class TestVerbs:
         assert result.object == {"version": str(base / "1")}
         figures = judged.object
         card = (base / "model_card.md").read_text(encoding="utf-8")
-        assert f"| {figures['nats_per_char']:.4f} | {figures['bits_per_char']:.4f} |" in card
+        for name in ("nats_per_char", "bits_per_char"):
+            low, high = figures[f"{name}_interval"]
+            assert f"| {figures[name]:.4f} ({low:.4f}–{high:.4f}) |" in card
         assert f"| {figures['dynamic_nats_per_char']:.4f} |" in card
 
     def test_the_next_export_is_the_next_version(self, run, model, tmp_path):

@@ -191,7 +191,8 @@ class TestVerbs:
         assert sorted(path.name for path in base.iterdir()) == ["1", "model_card.md"]
         card = (base / "model_card.md").read_text()
         texts, accuracy = judged.object["examples"], judged.object["accuracy"]
-        assert f"| test of sample ({texts} texts) | {accuracy:.4f} |" in card
+        low, high = judged.object["accuracy_interval"]
+        assert f"| test of sample ({texts} texts) | {accuracy:.4f} ({low:.4f}–{high:.4f}) |" in card
         assert "- `units`: 5\n" in card
 
     def test_the_next_export_is_the_next_version(self, run, model, tmp_path):
@@ -875,7 +876,7 @@ class TestKilled:
         assert (result.status, result.out) == (0, "")
         assert "training: going on after epoch 1 of 2" in result.err
         assert rows(killed) == rows(run)
-        names = {name for name in tree(run) if not name.startswith(("tensorboard", "plots", "evaluation"))}
+        names = {name for name in tree(run) if not name.startswith(("tensorboard", "plots", "evaluation", "pairs"))}
         # What a kill leaves behind begins with a dot.
         assert names == {name for name in tree(killed) if not name.startswith(("tensorboard", "."))}
         found, expected = (load_run(RunFolder(path))[0].get_weights() for path in (killed, run))

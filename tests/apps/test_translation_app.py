@@ -156,7 +156,9 @@ class TestVerbs:
         base, result = exported
         assert result.object == {"version": str(base / "1")}
         card = (base / "model_card.md").read_text(encoding="utf-8")
-        assert f"(12 sentences) | {judged.object['bleu']:.2f} |" in card
+        interval = judged.object["bleu_interval"]
+        told = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
+        assert f"(12 sentences) | {judged.object['bleu']:.2f}{told} |" in card
 
     def test_an_export_is_judged_as_its_run_and_without_a_trace(self, exported, run, judged, data):
         before = tree(run)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import textwrap
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 from nlp_lstm.errors import UserError
 from nlp_lstm.lstm import Gates
 from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.visible import for_terminal
 
 ROWS = [
     {"stage": "training", "epoch": 1, "loss": 3.0, "val_loss": 2.5, "seconds": 60.0, "cpu_seconds": 150.0},
@@ -132,6 +134,17 @@ class TestLogProbs:
         assert of_export.log_probs("a\ud800b").shape == (3,)
 
 
+@pytest.mark.parametrize("symbols_per_character", [1, 2])
+def test_intervals_are_drawn_by_blocks(symbols_per_character):
+    """Of what is the same all through a block, characters by themselves would tell far too much."""
+    of_blocks = np.random.default_rng(0).uniform(1, 2, 40)
+    log_probs = -np.repeat(of_blocks, 1000 * symbols_per_character) / symbols_per_character
+    low, high = inference._block_interval(log_probs, 40_000)
+    spread = 1.96 * of_blocks.std() / math.sqrt(40)
+    assert low == pytest.approx(of_blocks.mean() - spread, abs=0.2 * spread)
+    assert high == pytest.approx(of_blocks.mean() + spread, abs=0.2 * spread)
+
+
 class TestEvaluate:
     TEXT = random_text(1401)
 
@@ -163,6 +176,8 @@ class TestEvaluate:
         nats = nats_of(app, self.part) / len(self.part)
         assert found["nats_per_char"] == pytest.approx(nats, rel=1e-5)
         assert found["bits_per_char"] == pytest.approx(nats / math.log(2), rel=1e-5)
+        assert found["nats_per_char_interval"] == pytest.approx([nats, nats], rel=1e-5)  # it is but one block
+        assert found["bits_per_char_interval"] == pytest.approx([nats / math.log(2)] * 2, rel=1e-5)
         assert found["perplexity"] == pytest.approx(math.exp(nats), rel=1e-4)
 
     def test_with_the_state_forgotten(self, app, found):
@@ -362,17 +377,26 @@ class TestExport:
         assert "| 1.1111 | 1.6030 |" in lines[row + 1]
         assert "| train of input.txt (99 characters) | 1.0100 | 1.4571 | 1.5000 |" in lines
         assert "Training took 3.0 minutes (6.0 processor minutes) over 3 epochs, of" in lines
-        assert "which the weights after epoch 2 are kept." in lines
+        assert "which the weights after epoch 2 are kept:" in lines
+        (command,) = (line for line in lines if line.startswith("    python apps/char_lm.py train --data input.txt "))
+        assert f"--units {settings_of(app).units}" in command
+        size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
+        size -= len(card.encode())
+        assert f"in training, {size / 1e6:.1f} MB." in card
+        how = {"temperature": 0.8, "seed": 0, "length": 300}
+        (written,) = generate(CharLm(version), b"", Generation(**how))
+        # What a terminal would obey is shown as a sign.
+        assert textwrap.indent(for_terminal(written["text"], keep="\n"), "    ") in card
         assert "Trained on `input.txt`." in lines
         assert "Shakespeare" not in card  # though its file has the name of those plays
-        assert f"{sum(weight.numpy().size for weight in app.model.trainable_weights):,} weights in training." in card
+        assert f"{sum(weight.numpy().size for weight in app.model.trainable_weights):,} weights in training, " in card
         assert f"over {len(app.symbols)} symbols" in card
         for name, value in dataclasses.asdict(settings_of(app)).items():
             assert f"- `{name}`: {value}" in lines
 
     def test_what_the_card_tells_of_data_goes_by_what_it_holds(self, app, tmp_path, monkeypatch):
         cards = []
-        monkeypatch.setattr(saved_model, "save", lambda *arguments, batching: cards.append(arguments[-1]))
+        monkeypatch.setattr(saved_model, "save", lambda *arguments, batching: cards.append(arguments[-1](1_200_000)))
         sample = fingerprint_of_texts(load_corpus("sample", ["train", "validation"]))
         for number, more in enumerate(({"data_sha256": sample}, {"data_sha256": sample[::-1]}, {})):
             export_run(run_of(app, tmp_path / str(number), **more), tmp_path / "models")
@@ -385,7 +409,7 @@ class TestExport:
 
     def test_a_run_that_was_not_evaluated(self, app, tmp_path, monkeypatch):
         cards = []
-        monkeypatch.setattr(saved_model, "save", lambda *arguments, batching: cards.append(arguments[-1]))
+        monkeypatch.setattr(saved_model, "save", lambda *arguments, batching: cards.append(arguments[-1](1_200_000)))
         export_run(run_of(app, tmp_path / "run"), tmp_path / "models")
         assert "| not evaluated | | | |" in cards[0].split("\n")
 

@@ -128,6 +128,41 @@ def test_what_training_with_labels_begins_with(monkeypatch, tmp_path, whole):
     for found, expected in zip(fitted.encoder.weights, pretrained.encoder.weights, strict=True):
         np.testing.assert_array_equal(found, expected)
 
+    # What the other run spent on it is this one's, too.
+    begun_with, earlier = RunFolder(tmp_path / "run"), whole.config()
+    assert [row["stage"] for row in begun_with.metrics()][: TINY.pretraining_epochs + 1] == [
+        *["pretraining"] * TINY.pretraining_epochs,
+        "head",
+    ]
+    assert begun_with.earlier_config() == earlier
+
+
+def test_a_run_that_starts_from_another_reads_with_its_vocabulary(runs, tmp_path, monkeypatch):
+    """Whatever it is trained on: the embedding's rows are those tokens'."""
+    whole, _ = runs
+    table = tmp_path / "mine.tsv"
+    table.write_text("text\tlabel\n" + "".join(f"quite new words {n} {n % 7}\t{n % 2}\n" for n in range(40)))
+    monkeypatch.setattr(train_module, "_train_with_labels", lambda *_: None)
+    run = RunFolder(tmp_path / "run")
+    train(str(table), run, dataclasses.replace(TINY, start_from=str(whole.path), ngram_buckets=0, vocabulary_size=50))
+    assert (run.path / "vocabulary.txt").read_bytes() == (whole.path / "vocabulary.txt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"units": 6}, "has units 5, this one 6: give --units the same value"),
+        ({"embedding_size": 7}, "has embedding_size 6, this one 7: give --embedding-size the same value"),
+        ({}, "has no pre-trained encoder: name another with --start-from"),
+    ],
+)
+def test_a_run_that_it_cannot_start_from(runs, tmp_path, changed, words):
+    earlier = RunFolder(tmp_path / "earlier")
+    earlier.start(runs[0].config())
+    with pytest.raises(UserError, match=words):
+        train("sample", RunFolder(tmp_path / "run"), dataclasses.replace(TINY, start_from=str(earlier.path), **changed))
+    assert not (tmp_path / "run").exists()
+
 
 def test_stopped_and_started_again_it_ends_the_same(runs):
     """To the weights; tests of the app have a process killed."""

@@ -16,6 +16,7 @@ from test_saved_model import replay_warm_up
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.pairs import Pairs
 from nlp_lstm.errors import UserError
+from nlp_lstm.model_card import table_cell
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.text.subwords import BEGINNING, Subwords
 from nlp_lstm.translation import inference
@@ -337,7 +338,8 @@ class TestExport:
         for figures in FIGURES:
             run.keep_evaluation(figures)
         export_runs([run.path], tmp_path / "models")
-        lines = saved[0][-1].split("\n")
+        lines = saved[0][-1](1_250_000).split("\n")
+        assert "- size: 1.2 MB" in lines
         assert "| validation of multi30k (1,014 sentences) | 40.12 | 41.57 | 63.00 | 5 |" in lines
         assert "| file of test_2016.en.gz (1,000 sentences) | 38.00 | 39.01 | 61.24 | 12 |" in lines
         assert not [line for line in lines if "not evaluated" in line]
@@ -354,7 +356,14 @@ class TestExport:
     def test_data_and_direction(self, run, saved, tmp_path, changed, told):
         run.config_path.write_text(json.dumps({**run.config(), **changed}))
         export_runs([run.path], tmp_path / "models")
-        assert told in saved[0][-1].replace("\n", " ")
+        assert told in saved[0][-1](1000).replace("\n", " ")
+
+    def test_what_it_makes_of_other_sentences(self, run, saved, tmp_path):
+        run.config_path.write_text(json.dumps({**run.config(), "source_language": "en"}))
+        export_runs([run.path], tmp_path / "models")
+        source = "Where can I buy a ticket to Vienna?"
+        written = TranslationModel(None, [run.path]).translate([source.encode()], 5)[0][0].text
+        assert f"| {source} | {table_cell(written)} |" in saved[0][-1](1000).split("\n")
 
 
 def test_a_model_of_another_app_is_refused(exported_sentiment):

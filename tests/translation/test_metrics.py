@@ -6,6 +6,7 @@ import math
 import socket
 from collections import Counter
 
+import numpy as np
 import pytest
 import sacrebleu
 import sacremoses
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
 from nlp_lstm.errors import UserError
-from nlp_lstm.translation.metrics import bleu_by_length, translation_scores, validation_bleu
+from nlp_lstm.translation.metrics import bleu_by_length, score_intervals, translation_scores, validation_bleu
 
 TRANSLATIONS = ["Ein Hund rennt über die Wiese.", "Zwei Männer stehen an einer Ecke.", "Das Kind lacht laut."]
 REFERENCES = [["Ein Hund läuft über die Wiese."], ["Zwei Männer stehen an der Ecke."], ["Ein Kind lacht sehr laut."]]
@@ -321,6 +322,29 @@ def test_mistakes_by_length():
     for bounds in ((), (5, 5), (10, 5), (-1, 5)):
         with pytest.raises(ValueError, match="lengths of at least 0 that rise"):
             bleu_by_length([1, 2, 3], TRANSLATIONS, REFERENCES, bounds)
+
+
+@pytest.mark.parametrize("references", [1, 2])
+def test_intervals_are_where_figures_of_drawn_sentences_lie(references):
+    rng = np.random.default_rng(references)
+    words = [f"wort{number}" for number in range(30)]
+    right = [[" ".join(rng.choice(words, 9)) for _ in range(references)] for _ in range(60)]
+    # Some words of each first reference are replaced.
+    said = [" ".join(w if rng.random() < 0.8 else "anderes" for w in row[0].split()) for row in right]
+    found = score_intervals(said, right, "de")
+    drawn = []
+    for _ in range(400):
+        picks = rng.integers(0, 60, 60)
+        drawn.append(translation_scores([said[pick] for pick in picks], [right[pick] for pick in picks], None))
+    for name in ("bleu", "chrf"):
+        expected = np.percentile([figures[name] for figures in drawn], [2.5, 97.5])
+        assert found[f"{name}_interval"] == pytest.approx(expected, abs=0.25 * (expected[1] - expected[0]))
+    assert found["bleu_lower_tok_interval"] == pytest.approx(found["bleu_interval"])  # the tokens are the same
+
+
+def test_one_sentence_has_no_interval():
+    assert set(score_intervals(["Ja."], [["Ja!"]], "de").values()) == {None}
+    assert score_intervals(["Ja.", "Nein."], [["Ja!"], ["Nein."]], None)["bleu_lower_tok_interval"] is None
 
 
 def test_without_a_language_what_needs_none_is_the_same():

@@ -1,0 +1,96 @@
+"""What the model cards of all apps tell of a run: how it was trained, how long that took, how well it did."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.visible import for_terminal
+
+# Settings that name a place: a reader of the card has others.
+_PLACES = ("data", "source_file", "target_file", "extra_data", "start_from")
+
+
+def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
+    """What a card's template is filled in with, whatever the app.
+
+    Args:
+        runs: that the model was made of.
+        defaults: the app's settings, a dataclass instance.
+
+    Returns:
+        `commands` that trained the model, `evaluations` that were kept in the first run, `minutes` and
+        `processor_minutes` of all of them together; the functions `figure` and `cell`.
+    """
+    rows = [row for run in runs for row in run.metrics()]
+    return {
+        "commands": [
+            command for run in runs for config in _history(run) if (command := train_command(config, defaults))
+        ],
+        "evaluations": [{**found, "data": Path(found["data"]).name} for found in runs[0].evaluations()],
+        "minutes": sum(row["seconds"] for row in rows) / 60,
+        "processor_minutes": sum(row["cpu_seconds"] for row in rows) / 60,
+        "figure": figure_with_interval,
+        "cell": table_cell,
+    }
+
+
+def _history(run: RunFolder) -> list[dict[str, Any]]:
+    """The settings of the run that this one took its encoder from, where there is one, and its own."""
+    earlier = run.earlier_config()
+    return [*([earlier] if earlier else []), run.config()]
+
+
+def train_command(config: Mapping[str, Any], defaults: Any) -> str:
+    """The command that a run was started with, as far as it differs from the defaults; places by their last part.
+
+    >>> from nlp_lstm.sentiment.settings import Settings
+    >>> config = {"task": "sentiment", "data": "/data/my reviews.csv", "units": 64, "header": False, "epochs": 6}
+    >>> train_command(config, Settings())
+    "python apps/sentiment.py train --data 'my reviews.csv' --run RUN --no-header --units 64"
+    """
+    flags: list[str] = []
+    for name in _PLACES[:-1]:
+        if config.get(name):
+            flags += [_flag(name), shlex.quote(Path(config[name]).name)]
+    flags += ["--run", "RUN"]
+    for field in dataclasses.fields(defaults):
+        value = config.get(field.name, getattr(defaults, field.name))
+        if value == getattr(defaults, field.name):
+            continue
+        if isinstance(value, bool):
+            flags.append(_flag(field.name if value else f"no_{field.name}"))
+        else:
+            shown = Path(value).name if field.name in _PLACES else str(value)
+            flags += [_flag(field.name), shlex.quote(shown)]
+    return " ".join(["python", f"apps/{config['task']}.py", "train", *flags]) if config.get("task") else ""
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def table_cell(text: str) -> str:
+    r"""A text as it stands in a cell of a Markdown table.
+
+    >>> table_cell("this|that\nother")
+    'this\\|that↵other'
+    """
+    return for_terminal(text).replace("|", "\\|")
+
+
+def figure_with_interval(found: Mapping[str, Any], name: str, digits: int) -> str:
+    """A figure of an evaluation with its 95 % interval, where that was kept.
+
+    >>> figure_with_interval({"bleu": 37.571, "bleu_interval": [36.2, 38.94]}, "bleu", 2)
+    '37.57 (36.20–38.94)'
+    >>> figure_with_interval({"bleu": 37.571}, "bleu", 2)
+    '37.57'
+    """
+    if found.get(name) is None:
+        return ""
+    interval = found.get(f"{name}_interval")
+    shown = f"{found[name]:.{digits}f}"
+    return f"{shown} ({interval[0]:.{digits}f}–{interval[1]:.{digits}f})" if interval else shown
