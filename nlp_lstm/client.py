@@ -33,6 +33,7 @@ from nlp_lstm.client_transport import (
     is_grpc,
 )
 from nlp_lstm.errors import UserError
+from nlp_lstm.text.until_stop import UntilStop
 
 __all__ = [
     "AsyncClient",
@@ -352,21 +353,14 @@ class _Plans:
         state = yield from self._zero_state()
         units = prompt.encode("utf-8", "replace") if len(spelling) == 256 else prompt
         chars = [b"", *([bytes([one]) for one in units] if isinstance(units, bytes) else map(_packed, units))]
-        drawn, held, number = random.Random(seed), "", 0
+        drawn, until, number = random.Random(seed), UntilStop(stop), 0
         decoder = codecs.getincrementaldecoder("utf-8")()
         for written in range(-len(chars), length):
             char = chars[written] if written < 0 else spelling[number]
             if written >= 0:
-                held += decoder.decode(char)
-                at = held.find(stop) if stop else -1
-                if at >= 0:
-                    yield held[:at]
-                    return
-                ready = max(0, len(held) - max(0, len(stop) - 1))  # the rest may be the beginning of `stop`
-                if ready:
-                    yield held[:ready]
-                    held = held[ready:]
-                if written == length - 1:
+                if told := until.take(decoder.decode(char)):
+                    yield told
+                if until.ended or written == length - 1:
                     break
             outputs = yield self._ask("char_lm", "step", {"char": _objects([char]), **state})
             state = {name: _floats(outputs[name]) for name in state}
@@ -374,7 +368,7 @@ class _Plans:
                 log_probs = _floats(outputs["log_probs"])[0].astype(np.float64)
                 log_probs[_forbidden(spelling, decoder)] = -np.inf
                 number = sample(log_probs, temperature, top_k, top_p, drawn.random())
-        yield held
+        yield until.rest()
 
 
 def _forbidden(spelling: Sequence[bytes], decoder: codecs.IncrementalDecoder) -> list[int]:

@@ -9,6 +9,7 @@ from nlp_lstm.char_lm.generation import Generation
 from nlp_lstm.char_lm.limits import LONGEST_TEXT_LOOKED_INTO
 from nlp_lstm.client import Client
 from nlp_lstm.text.unit import Unit
+from nlp_lstm.text.until_stop import UntilStop
 
 PIECE = 16
 """Symbols of the first piece of a text that is shown while it is written."""
@@ -89,19 +90,14 @@ class RemoteCharLm:
             length: symbols to write.
             temperature: and the others as in `nlp_lstm.char_lm.writing.Writer.write`.
         """
-        shown, asked = "", min(PIECE, length)
+        until, known, asked = UntilStop(stop), len(prompt), min(PIECE, length)
         while True:
             (text,) = self._client.generate([prompt], asked, temperature, top_k, top_p, seed)
-            written = text[len(prompt) :]
-            at = written.find(stop) if stop else -1
-            if at >= 0:
-                yield written[len(shown) : at]
+            if told := until.take(text[known:]):
+                yield told
+            if until.ended:
                 return
             if asked >= length:
-                yield written[len(shown) :]
+                yield until.rest()
                 return
-            ready = written[: len(written) - max(0, len(stop) - 1)]  # the rest may be the beginning of `stop`
-            if len(ready) > len(shown):
-                yield ready[len(shown) :]
-                shown = ready
-            asked = min(2 * asked, length)
+            known, asked = len(text), min(2 * asked, length)

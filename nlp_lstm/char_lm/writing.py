@@ -10,6 +10,7 @@ from nlp_lstm.char_lm.limits import LONGEST_GENERATION, LONGEST_PROMPT
 from nlp_lstm.char_lm.serving import writing_rules
 from nlp_lstm.decoding.sampling import Sampling, Writing, begin_writing, sample_sequence, sampling, uniform_numbers
 from nlp_lstm.text.symbols import Symbols
+from nlp_lstm.text.until_stop import UntilStop
 
 PIECE = 16
 """Symbols that are written between one look at the text and the next."""
@@ -70,20 +71,16 @@ class Writer:
         # Its symbols and not their ids, of which that of the unknown character has no spelling of its own.
         writing = self._begin(tf.constant(self._split(prompt)[-LONGEST_PROMPT:], tf.string))
         decoder = codecs.getincrementaldecoder("utf-8")()
-        held = ""  # it may be the beginning of the stop string
+        until = UntilStop(stop)
         for start in range(0, length, PIECE):
             steps = min(PIECE, length - start)
             ids, writing = self._go_on(writing, uniform[:, start : start + steps], how)
-            held += decoder.decode(b"".join(self.symbols.spelling[number] for number in ids.numpy()[0]))
-            found = held.find(stop) if stop else -1
-            if found >= 0:
-                yield held[:found]
+            piece = decoder.decode(b"".join(self.symbols.spelling[number] for number in ids.numpy()[0]))
+            if told := until.take(piece):
+                yield told
+            if until.ended:
                 return
-            ready = len(held) - max(0, len(stop) - 1)
-            if ready > 0:
-                yield held[:ready]
-                held = held[ready:]
-        yield held
+        yield until.rest()
 
     def _split(self, text: str) -> list[bytes]:
         if self.symbols.unit == "byte":
