@@ -12,6 +12,7 @@ def main(arguments: list[str] | None = None, program: str = "nlp-lstm") -> int:
     """
     try:
         from nlp_lstm import __version__, cli
+        from nlp_lstm.bulk.commands import app as bulk
         from nlp_lstm.char_lm.commands import app as char_lm
         from nlp_lstm.playground.commands import app as playground
         from nlp_lstm.sentiment.commands import app as sentiment
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None, program: str = "nlp-lstm") -> int:
         return 2
     app = cli.App(name=program, help="One LSTM layer, three applications.", version=__version__)
     named = {"sentiment": sentiment, "char-lm": char_lm, "translation": translation, "playground": playground}
+    named["bulk"] = bulk
     for name, one in named.items():
         app.command(one, name=name)
     return cli.run(app, arguments)
