@@ -16,7 +16,7 @@ READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 UNSUSPECTED_SIZE = 2**26
 """Bytes that any file may unpack to."""
 
-MOST_TIMES_PACKED = 50
+MOST_TIMES_PACKED = 100
 """A file that unpacks to more may have so many times its own size. Texts are packed to a tenth at the best, while xz
 and bzip2 make gigabytes of zeros kilobytes."""
 

@@ -1,6 +1,6 @@
 """The apps' using verbs with --server: they print what they print with --model, and ask what is a server's business.
 
-The server is the playground's; where there is a TensorFlow Serving (`real_server`), it is asked the same, of what ships.
+The server is the playground's; where there is a TensorFlow Serving (`real_server`), it is asked the same of what ships.
 """
 
 import json

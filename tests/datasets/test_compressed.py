@@ -60,7 +60,7 @@ def test_a_bomb_is_refused_with_its_size_before_it_fills_the_memory(tmp_path, mo
     path = tmp_path / f"bomb{suffix}"
     path.write_bytes(PACK[suffix](bytes(20_000_000)))
     size = path.stat().st_size
-    limit = max(100_000, 50 * size)
+    limit = max(100_000, 100 * size)
     assert limit < 10_000_000
     tracemalloc.start()
     with open_decompressed(path) as stream, pytest.raises(UserError) as error:
@@ -68,13 +68,13 @@ def test_a_bomb_is_refused_with_its_size_before_it_fills_the_memory(tmp_path, mo
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert f"its {size:,} bytes unpack to more than {limit:,}" in str(error.value) and str(path) in str(error.value)
-    assert peak < limit + 5_000_000
+    assert peak < 15_000_000  # of which xz takes 8 for its dictionary
 
 
 @pytest.mark.parametrize("suffix", PACK)
 def test_what_is_in_proportion_is_no_bomb(tmp_path, monkeypatch, suffix):
     """Beyond the size that is never suspected; and below it, whatever the proportion."""
-    content = b"".join(b"line %d of a text like others\n" % number for number in range(20_000))
+    content = " ".join(np.random.default_rng(0).choice(["a", "film", "of", "dull", "the"], 50_000)).encode()
     path = tmp_path / f"text{suffix}"
     path.write_bytes(PACK[suffix](content))
     assert compressed.UNSUSPECTED_SIZE > 1_000_000

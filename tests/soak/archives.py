@@ -31,22 +31,31 @@ TYPES = [tarfile.REGTYPE] * 6 + [
 ]
 
 
-def name_of(rng: random.Random, number: int) -> str:
-    parents = rng.choice(
-        ["aclImdb/", "aclImdb/", "aclImdb/", "", "./", "../", "../../../", "/", "/tmp/", "a/../", "a/b/c/"]
-    )
+PARENTS = ["aclImdb/", "aclImdb/", "aclImdb/", "", "./", "../", "../../../", "/", "/tmp/", "a/../", "a/b/c/"]
+
+
+SPLITS = [("train", "pos"), ("train", "neg"), ("test", "pos"), ("test", "neg")]
+
+
+def name_of(rng: random.Random, parent: str, number: int) -> str:
+    if rng.randrange(12) == 0:
+        parent = rng.choice(PARENTS)
     part, kind = rng.choice(["train", "train", "test"]), rng.choice(["pos", "neg", "unsup", "../pos"])
     file = rng.choice([f"{number}_7.txt"] * 4 + ["x" * 200, "..", "\u00e9\udcff.txt", "a\nb", f"urls_{kind}.txt"])
-    return f"{parents}{part}/{kind}/{file}"
+    return f"{parent}{part}/{kind}/{file}"
 
 
 def tar_of(rng: random.Random) -> bytes:
     packed = io.BytesIO()
     kind = rng.choice([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+    parent = rng.choice(PARENTS)
+    good = [f"{parent}{part}/{label}/{number}_7.txt" for part, label in SPLITS for number in range(2)]
+    names = good if rng.randrange(4) else []
+    is_hostile = rng.randrange(4)
     with tarfile.open(fileobj=packed, mode="w", format=kind, errors="surrogateescape") as archive:
-        for number in range(rng.randrange(12)):
-            member = tarfile.TarInfo(name_of(rng, number))
-            member.type = rng.choice(TYPES) if rng.randrange(2) else tarfile.REGTYPE
+        for name in names + [name_of(rng, parent, 10 + number) for number in range(rng.randrange(12))]:
+            member = tarfile.TarInfo(name)
+            member.type = rng.choice(TYPES) if is_hostile and name not in good else tarfile.REGTYPE
             member.linkname = rng.choice(["/etc/passwd", "../../up", "aclImdb/train/pos/0_7.txt"])
             content = rng.choice([b"A joy.", b"", rng.randbytes(700), b"http://www.imdb.com/title/tt0064354/\n" * 12])
             if member.type in (tarfile.REGTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE, b"?"):
@@ -56,7 +65,7 @@ def tar_of(rng: random.Random) -> bytes:
             except (ValueError, OverflowError):  # the format has no room for such a name
                 continue
     content = bytearray(packed.getvalue())
-    for _ in range(rng.choice([0, 0, 1, 3])):
+    for _ in range(rng.choice([0, 0, 0, 1, 3])):
         if content:
             content[rng.randrange(len(content))] = rng.randrange(256)
     if rng.randrange(8) == 0:
