@@ -1,28 +1,35 @@
-"""Time every signature of the shipped SavedModels, a sentiment model beside one of Keras, and what a cold start takes.
+"""Time every signature of the shipped SavedModels, a sentiment model beside one of Keras, a cold start, and the page.
 
     python benchmarks/serving.py
     python benchmarks/serving.py --json
-    python benchmarks/serving.py --only sentiment --batches 1 --no-cold-start
+    python benchmarks/serving.py --only sentiment --batches 1 --part signatures
 
 Signatures are run by TensorFlow in this process, as a server runs them, but without a server's own share. Rows take
-turns, a few calls each, until each has had its time.
+turns, a few calls each, until each has had its time. The playground is a program of its own, asked over HTTP what its
+page asks.
 """
 
 import argparse
+import http.client
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from measuring import machine, seconds_of
 
-SHIPPED = Path(__file__).resolve().parent.parent / "saved_models"
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / "saved_models"
+PARTS = ("signatures", "cold-start", "playground")
+TWENTY_WORDS = "A man in a blue shirt is standing on a ladder, cleaning the window of a house while children play."
 ROUNDS = 4  # turns of each row
 MOST_CALLS = 1000
 WRITTEN = 100  # characters of `generate`, a row
@@ -45,7 +52,11 @@ cold start, of a new process, in seconds
   import                      of TensorFlow
   load                        until the model is loaded
   warm_up                     its warm-up requests, where they are run
-  first, second               answers after that, to serving_default""",
+  first, second               answers after that, to serving_default
+
+playground, a sentence of 20 words
+  median_ms, p99_ms           until all answers are there that a part of the page asks for, which it does at once
+  answer_bytes                of these""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--models", type=Path, default=SHIPPED, help="a folder of folders of versions")
@@ -54,12 +65,15 @@ cold start, of a new process, in seconds
     parser.add_argument("--seconds", type=float, default=1.5, help="that each row is timed for (default: 1.5)")
     parser.add_argument("--intra-op", type=int, default=1, help="TensorFlow's threads within an operation (default: 1)")
     parser.add_argument("--inter-op", type=int, default=2, help="its threads for operations side by side (default: 2)")
-    parser.add_argument("--no-cold-start", action="store_true", help="time signatures alone")
+    parser.add_argument("--part", action="append", choices=PARTS, help="this part alone; may be repeated")
+    parser.add_argument("--rounds", type=int, default=30, help="of the playground (default: 30)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     arguments = parser.parse_args()
     arguments.batches = [int(one) for one in arguments.batches.split(",")]
-    if min(arguments.batches) < 1 or min(arguments.intra_op, arguments.inter_op) < 1 or arguments.seconds <= 0:
-        parser.error("--batches, --seconds, --intra-op and --inter-op must be above 0")
+    counts = [*arguments.batches, arguments.intra_op, arguments.inter_op, arguments.rounds]
+    if min(counts) < 1 or arguments.seconds <= 0:
+        parser.error("--batches, --seconds, --intra-op, --inter-op and --rounds must be above 0")
+    arguments.part = arguments.part or PARTS
     return arguments
 
 
@@ -203,17 +217,98 @@ def cold_start(version, text, is_warmed_up, arguments):
     return json.loads(done.stdout)
 
 
-def main():
-    arguments = parse_arguments()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def page_requests(models, signatures):
+    """For each part of the page what it asks for: model, signature and inputs."""
+    words = TWENTY_WORDS.split()
+    cuts = [" ".join(words[:count]) for count in range(len(words) + 1)]
+    curve = ("prefixes", [TWENTY_WORDS]) if "prefixes" in signatures.get("sentiment", ()) else ("serving_default", cuts)
+    asked = {
+        "sentiment": [
+            ("sentiment", "explain", {"text": [TWENTY_WORDS]}),
+            ("sentiment", curve[0], {"text": curve[1]}),
+        ],
+        "translation": [
+            ("translation", "n_best", {"text": [TWENTY_WORDS], "beam_size": [5]}),
+            ("translation", "explain", {"text": [TWENTY_WORDS]}),
+        ],
+        "cell": [("char_lm", "gates", {"text": [TWENTY_WORDS]})],
+    }
+    return {part: requests for part, requests in asked.items() if requests[0][0] in models}
+
+
+def exchanged(connection, method, path, body=None):
+    connection.request(method, path, body)
+    answer = connection.getresponse()
+    content = answer.read()
+    assert answer.status == 200, content[:300]
+    return content
+
+
+def time_playground(arguments, names):
+    """Start the playground, and ask what its page asks."""
+    command = [sys.executable, str(ROOT / "apps" / "playground.py"), "--port", "0", "--no-open"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [*command, "--models", str(arguments.models)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            host, port = re.search(r"//([\d.]+):(\d+)/", program.stdout.readline()).groups()
+            page_is_there = time.perf_counter() - started
+            connections = [http.client.HTTPConnection(host, int(port), timeout=120) for _ in range(2)]
+            signatures = {}
+            for name in names:
+                while True:
+                    (version,) = json.loads(exchanged(connections[0], "GET", f"/v1/models/{name}"))[
+                        "model_version_status"
+                    ]
+                    if version["state"] == "AVAILABLE":
+                        break
+                    assert version["state"] in ("START", "LOADING"), version
+                    time.sleep(0.05)
+                told = json.loads(exchanged(connections[0], "GET", f"/v1/models/{name}/metadata"))
+                signatures[name] = told["metadata"]["signature_def"]["signature_def"]
+            models_are_there = time.perf_counter() - started
+            rows = []
+            with ThreadPoolExecutor(2) as threads:
+                for part, requests in page_requests(names, signatures).items():
+                    bodies = [
+                        (f"/v1/models/{model}:predict", json.dumps({"signature_name": signature, "inputs": inputs}))
+                        for model, signature, inputs in requests
+                    ]
+                    used = connections[: len(bodies)]
+
+                    def ask(used=used, bodies=bodies):
+                        pairs = zip(used, bodies, strict=True)
+                        waiting = [threads.submit(exchanged, one, "POST", *body) for one, body in pairs]
+                        return sum(len(one.result()) for one in waiting)
+
+                    size = ask()
+                    times = [seconds_of(ask) for _ in range(arguments.rounds)]
+                    rows.append(
+                        {
+                            "part": part,
+                            "signatures": [signature for _, signature, _ in requests],
+                            "median_ms": round(1000 * statistics.median(times), 1),
+                            "p99_ms": round(1000 * float(np.percentile(times, 99)), 1),
+                            "answer_bytes": size,
+                        }
+                    )
+            return {
+                "page_seconds": round(page_is_there, 2),
+                "models_seconds": round(models_are_there, 2),
+                "parts": rows,
+            }
+        finally:
+            program.send_signal(signal.SIGINT)
+
+
+def time_signatures(arguments, names, texts):
+    """A row for each signature and batch."""
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op)
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
     from nlp_lstm import saved_model
 
-    here, texts = machine(), sentences()
-    names = arguments.only or sorted(path.name for path in arguments.models.iterdir() if saved_model.versions(path))
     loaded, calls, rows = {}, {}, []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -252,22 +347,39 @@ def main():
             keras_rate = rates["sentiment, keras.layers.LSTM", signature, batch]
             row["times_keras"] = round(rates[name, signature, batch] / keras_rate, 2)
         rows.append(row)
-    starts = []
-    for name in [] if arguments.no_cold_start else names:
-        version = saved_model.resolve(arguments.models / name)
-        for is_warmed_up in (False, True):
-            starts.append({"model": name, **cold_start(version, texts[0], is_warmed_up, arguments)})
-    result = {
-        "machine": here,
-        "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op},
-        "signatures": rows,
-        "cold_start": starts,
-    }
+    return rows
+
+
+def main():
+    arguments = parse_arguments()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
+    from nlp_lstm import saved_model
+
+    here, texts = machine(), sentences()
+    names = arguments.only or sorted(path.name for path in arguments.models.iterdir() if saved_model.versions(path))
+    result = {"machine": here, "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op}}
+    if "signatures" in arguments.part:
+        result["signatures"] = time_signatures(arguments, names, texts)
+    if "cold-start" in arguments.part:
+        versions = {name: saved_model.resolve(arguments.models / name) for name in names}
+        result["cold_start"] = [
+            {"model": name, **cold_start(version, texts[0], is_warmed_up, arguments)}
+            for name, version in versions.items()
+            for is_warmed_up in (False, True)
+        ]
+    if "playground" in arguments.part:
+        result["playground"] = time_playground(arguments, names)
     if arguments.json:
         print(json.dumps(result))
         return
-    print(here)
-    for row in [*rows, *starts]:
+    playground = result.get("playground", {})
+    for row in [here, *result.get("signatures", []), *result.get("cold_start", [])]:
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    for row in [{key: value for key, value in playground.items() if key != "parts"}, *playground.get("parts", [])]:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
 
 
