@@ -1,6 +1,7 @@
 """Stages of epochs: what a run folder holds, which weights are kept, and going on after a stop."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -545,6 +546,56 @@ class TestDivergence:
         model = Follower(weights).model()
         model.load_weights(run.best_weights("follow"))
         assert model.get_weights()[0][0, 0] == 1.0
+
+
+class OpError(Exception):
+    """As TensorFlow's, which come from a module of its own."""
+
+    __module__ = "tensorflow.python.framework.errors_impl"
+
+
+class TestFolderThatCannotBeWritten:
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+            (OSError(errno.ENOSPC, "Can't write data\n(errno = 28, error message = 'No space')"), "No space left on"),
+            (OSError(errno.EROFS, "Read-only file system", "/run/.config"), "Read-only file system"),
+            (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+            (
+                RuntimeError("Can't decrement id ref count (file write failed: No space left on device)"),
+                "No space left",
+            ),
+            (OpError("/run/events; No space left on device"), "No space left on device"),
+        ],
+    )
+    def test_it_is_one_line(self, tmp_path, error, told):
+        with pytest.raises(UserError) as raised, RunFolder(tmp_path / "run").being_written():
+            raise error
+        assert f"cannot write the run folder '{tmp_path / 'run'}' ({told}" in str(raised.value)
+        assert "start the same command again" in str(raised.value)
+        assert len(str(raised.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            BrokenPipeError(errno.EPIPE, "Broken pipe"),  # of who reads our output
+            ConnectionError("no network"),
+            RuntimeError("no graph"),
+            OpError("out of memory"),
+            UserError("No space left on device is what the text says"),
+            KeyboardInterrupt(),
+        ],
+    )
+    def test_other_errors_stay(self, tmp_path, error):
+        with pytest.raises(type(error)) as raised, RunFolder(tmp_path / "run").being_written():
+            raise error
+        assert raised.value is error
+
+    def test_nothing_is_told_where_nothing_happens(self, tmp_path):
+        with RunFolder(tmp_path / "run").being_written() as run:
+            run.start({"seed": 7})
+        assert run.config() == {"seed": 7}
 
 
 class TestRunFolder:
