@@ -105,7 +105,7 @@ class RunFolder:
         raise UserError(
             f"cannot write the run folder '{self.path}' ({told}): make room or open it, and start the same command "
             "again to go on after the last whole epoch"
-        )
+        ) from None
 
     def config(self) -> dict[str, Any]:
         """The settings the run was started with."""
