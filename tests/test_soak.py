@@ -67,7 +67,7 @@ class Faulty(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def broken(self, text):
-        return {"text": tf.strings.substr(text, 0, tf.minimum(tf.strings.length(text), 3))}
+        return {"text": tf.strings.substr(text, tf.zeros_like(tf.strings.length(text)), tf.fill(tf.shape(text), 3))}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def fewer(self, text):

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,8 @@ def in_a_process(name: str, folder: Path) -> Findings:
 def main() -> int:
     arguments = parse_arguments()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # So that what is mounted is unmounted, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if arguments.here:
         name = arguments.only[-1]
         found = parts()[name](arguments, Path(os.environ["SOAK_FOLDER"]))
@@ -127,8 +130,6 @@ def main() -> int:
         found.figures["minutes"] = round((time.monotonic() - started) / 60, 1)
         all_findings.append(found)
         print(f"{name}: {len(found.faults)} faults, {found.figures}", file=sys.stderr, flush=True)
-        for fault in found.faults:
-            print(f"  {fault}", file=sys.stderr, flush=True)
         if arguments.json:  # so that what is done is not lost
             arguments.json.write_text(json.dumps([dataclasses.asdict(one) for one in all_findings], indent=2) + "\n")
     print(table(all_findings))

@@ -1,6 +1,7 @@
 """What a part of the soak found: figures, and faults, which fail it."""
 
 import dataclasses
+import sys
 from typing import Any
 
 
@@ -13,9 +14,10 @@ class Findings:
     faults: list[str] = dataclasses.field(default_factory=list)
 
     def check(self, holds: bool, told: str) -> bool:
-        """Note a fault where something does not hold, which is also returned; of many alike the first are told."""
+        """Note, and tell on standard error, a fault where something does not hold, which is also returned."""
         if not holds:
             self.faults.append(told[:2000])
+            print(f"{self.part}: {told[:2000]}", file=sys.stderr, flush=True)
         return holds
 
     def count(self, name: str, more: int = 1) -> None:

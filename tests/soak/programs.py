@@ -152,7 +152,6 @@ def become(call: dict[str, Any]) -> None:
     for descriptor, path in ((1, call["out"]), (2, call["err"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), descriptor)
     os.dup2(os.open(call.get("stdin", os.devnull), os.O_RDONLY), 0)
-    os.setpgid(0, 0)
     # A graph is rewritten before its first run, which takes longer than the runs here.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     events = 0
