@@ -86,7 +86,7 @@ def sentences():
     return [f"{one} {other}"[:200] for one, other in zip(sources[::2], sources[1::2], strict=False)][:64]
 
 
-def inputs_of(function, batch, texts):
+def inputs_of(signature, function, batch, texts):
     """What a signature is asked: the next texts, and of other inputs what their names say."""
     import tensorflow as tf
 
@@ -94,7 +94,7 @@ def inputs_of(function, batch, texts):
     numbers = {"length": WRITTEN, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "beam_size": 5}
     inputs = {}
     for name, spec in function.structured_input_signature[1].items():
-        if name == "inputs":
+        if signature == "classify":
             feature = [tf.train.Feature(bytes_list=tf.train.BytesList(value=[row])) for row in rows]
             examples = [tf.train.Example(features=tf.train.Features(feature={"text": one})) for one in feature]
             inputs[name] = tf.constant([example.SerializeToString() for example in examples])
@@ -329,7 +329,7 @@ def time_signatures(arguments, names, texts):
                 for signature, function in sorted(model.signatures.items()):
                     if "sentiment" in name and name != "sentiment" and signature != "serving_default":
                         continue
-                    inputs = inputs_of(function, batch, texts)
+                    inputs = inputs_of(signature, function, batch, texts)
                     if name == "sentiment, keras.layers.LSTM":
                         inputs = {key: tf.reshape(value, [-1, 1]) for key, value in inputs.items()}
                     calls[name, signature, batch] = call_of(function, inputs)

@@ -227,15 +227,15 @@ class Asked:
             round_ += 1
 
 
-def soak(model: Path, rows: int, folder: Path, seed: int) -> Findings:
-    """So many rows for each signature of a model."""
+def soak(model: Path, rows: int, folder: Path, seed: int, is_short: bool = False) -> Findings:
+    """So many rows for each signature of a model; in short without those that take seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     found = Findings(f"drawn inputs, {model.name}")
     loaded = saved_model.load(model)
     for name, function in sorted(loaded.signatures.items()):
         asked = Asked(name, function, found, folder / "position")
         try:
-            for batch in hard_batches(asked.specs, name):
+            for batch in [] if is_short else hard_batches(asked.specs, name):
                 asked.ask(batch)
             asked.ask_drawn(rows, seed)
         except Exception as error:
