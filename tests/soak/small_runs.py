@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +152,3 @@ def files_below(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
-
-
-def hidden_below(folder: Path) -> int:
-    """How many hidden names a folder and its subfolders hold, which kills leave behind."""
-    return sum(name.startswith(".") for _, folders, files in os.walk(folder) for name in (*folders, *files))
