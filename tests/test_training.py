@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_lstm import run_folder, training
+from nlp_lstm import run_folder, training, weights_file
 from nlp_lstm.char_lm.settings import Settings as CharLmSettings
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder, as_started, settings_of
@@ -265,7 +265,7 @@ class TestGoingOn:
     def test_after_stops_while_an_epoch_is_recorded(self, tmp_path, whole, monkeypatch):
         """At each of the files that are written, one after the other."""
         run = started(tmp_path / "run")
-        real, allowed = training.atomic_path, 0
+        real, allowed = run_folder.atomic_path, 0
 
         def stopping(target):
             nonlocal allowed
@@ -275,10 +275,10 @@ class TestGoingOn:
             return real(target)
 
         def curves(rows, target):
-            with training.atomic_path(target) as path:
+            with run_folder.atomic_path(target) as path:
                 path.write_bytes(b"")
 
-        for module in (training, run_folder):
+        for module in (weights_file, run_folder):
             monkeypatch.setattr(module, "atomic_path", stopping)
         monkeypatch.setattr(training, "draw_curves", curves)
         # An epoch writes its best weights, if they are, metrics, checkpoint and curves.
