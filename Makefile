@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup demo play test test-all test-jax check format lock clean
+.PHONY: help setup demo play test test-all test-jax soak check format lock clean
 
 help:
 	@echo "make setup   build .venv from the locked requirements"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    lint, type check and test"
 	@echo "make test-all  the same, and what takes long and few changes can break: what CI runs"
 	@echo "make test-jax  the layer and the models on JAX, in a venv of its own without TensorFlow"
+	@echo "make soak    try for an hour to break training, export, models and servers; SOAK=--help tells how to do it in short"
 	@echo "make format  let ruff put the code in order"
 	@echo "make lock    resolve pyproject.toml anew into requirements.lock"
 
@@ -48,6 +49,9 @@ $(JAX_VENV)/.ready: Makefile
 
 test-jax: $(JAX_VENV)/.ready
 	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(JAX_VENV)/bin/python -m pytest -n 2 $(JAX_TESTS)
+
+soak: setup
+	PYTHONPATH=tests $(BIN)/python -m soak --json soak.json $(SOAK)
 
 demo: setup
 	PYTHON=$(abspath $(BIN)/python) sh apps/demo.sh

@@ -1,9 +1,12 @@
 """The folder of a training run: its settings, metrics, checkpoints and weights."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,6 +79,35 @@ class RunFolder:
                 "repeat its settings, or name a new folder with --run"
             )
 
+    @contextmanager
+    def being_written(self) -> Iterator["RunFolder"]:
+        """Tell as the user's mistake that the folder could not be written while the block ran.
+
+        >>> from tempfile import mkdtemp
+        >>> with RunFolder(Path("/dev/null/run")).being_written() as run:
+        ...     run.write_metrics([])
+        Traceback (most recent call last):
+        nlp_lstm.errors.UserError: cannot write the run folder '/dev/null/run' (Not a directory): make room or ...
+
+        What was whole before stays, so that the same command goes on from there.
+        """
+        try:
+            yield self
+        except (OSError, RuntimeError) as error:  # h5py raises the latter where a full disk is met as a file is closed
+            told = _why_unwritten(error)
+            if told is None:
+                raise
+        except Exception as error:  # TensorFlow has errors of its own, and is not imported here
+            told = _why_unwritten(error) if type(error).__module__.startswith("tensorflow") else None
+            if told is None:
+                raise
+        else:
+            return
+        raise UserError(
+            f"cannot write the run folder '{self.path}' ({told}): make room or open it, and start the same command "
+            "again to go on after the last whole epoch"
+        ) from None
+
     def config(self) -> dict[str, Any]:
         """The settings the run was started with."""
         try:
@@ -131,6 +163,19 @@ class RunFolder:
         """What came of minimal pairs, if it was kept."""
         path = self.path / "pairs.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+_UNWRITABLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
+)
+
+
+def _why_unwritten(error: Exception) -> str | None:
+    """What the system said when something could not be written; None for an error that is another one."""
+    if isinstance(error, OSError) and error.errno is not None:  # of h5py `strerror` is several lines
+        return os.strerror(error.errno) if error.errno in _UNWRITABLE else None
+    return next((os.strerror(code) for code in _UNWRITABLE if os.strerror(code) in str(error)), None)
 
 
 def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[dict[str, Any]], Any]) -> Any:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
+from nlp_lstm.foreign_operations import refuse_foreign_operations
 
 WARM_UP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MODEL_CARD = "model_card.md"
@@ -156,9 +157,11 @@ def load(path: Path, *signatures: str) -> Any:
     """Load the SavedModel that `path` means; it must have the signatures named, or else a `serving_default`.
 
     Raises:
-        UserError: if it cannot be read or lacks a signature.
+        UserError: if it cannot be read, lacks a signature, or would reach beyond its inputs
+            (`nlp_lstm.foreign_operations`).
     """
     found = resolve(path)
+    refuse_foreign_operations(found)
     try:
         model = tf.saved_model.load(str(found))
     except Exception as error:  # TensorFlow raises a dozen kinds for a damaged model

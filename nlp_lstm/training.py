@@ -18,9 +18,9 @@ from typing import Any
 import keras
 
 from nlp_lstm.errors import UserError
-from nlp_lstm.files import atomic_path
 from nlp_lstm.pictures.curves import draw_curves
 from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.weights_file import save_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,15 +279,13 @@ def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool 
         row["seconds"] = round(time.perf_counter() - started, 2)
         row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
         if best is None or stage.score(row) > stage.score(best):
-            with atomic_path(run.best_weights(stage.name)) as path:
-                model.save_weights(path)
+            save_weights(model, run.best_weights(stage.name))
         for callback in averaged:
             callback.restore()
         rows.append(row)
         run.write_metrics([*others, *rows])
         # Last of all: until this file stands, a new start repeats the epoch.
-        with atomic_path(_checkpoint(run, stage, epoch)) as path:
-            model.save_weights(path)
+        save_weights(model, _checkpoint(run, stage, epoch))
         if epoch > 1:
             _checkpoint(run, stage, epoch - 1).unlink(missing_ok=True)
         write_events(run, row)

@@ -466,9 +466,8 @@ def trained_translation(tmp_path_factory) -> TrainedTranslation:
 def loader(tmp_path_factory, worker_id) -> Path:
     """The C++ program around the loader that TensorFlow Serving uses; the TensorFlow wheel carries what it needs."""
     import fcntl
-    import subprocess
 
-    import tensorflow as tf
+    from loader_program import build
 
     if shutil.which("g++") is None:
         pytest.skip("there is no g++ to build the C++ loader")
@@ -479,15 +478,6 @@ def loader(tmp_path_factory, worker_id) -> Path:
     with open(folder / "saved_model_loader.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not built.exists():
-            library = tf.sysconfig.get_lib()
-            command = [
-                *("g++", "-O0", "-w", "-std=c++17", *tf.sysconfig.get_compile_flags()),
-                *(str(Path(__file__).parent / "saved_model_loader.cc"), "-o", str(program)),
-                *("-Wl,--no-as-needed", f"-L{library}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"),
-                f"-Wl,-rpath,{library}",
-                *(["-fuse-ld=gold"] if shutil.which("ld.gold") else []),  # links in a third of the time
-            ]
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-5000:]
+            build(folder)
             built.touch()
     return program

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,57 @@ def test_a_kill_leaves_the_target(tmp_path):
     assert killed.returncode == -9
     assert target.read_text() == "old"
     assert all(name.startswith(".") for name in names_of_children(tmp_path) if name != "target.txt")
+
+
+def kill_while_writing(target):
+    script = (
+        "import os, signal, sys; from nlp_lstm.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path:\n"
+        "    path.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(target)], cwd=Path(__file__).parents[1], check=False)
+    assert killed.returncode == -9
+    (left,) = (path for path in target.parent.iterdir() if path.name.startswith(f".{target.name}."))
+    return left
+
+
+def make_old(folder):
+    hour_ago = time.time() - 3600
+    os.utime(folder, (hour_ago, hour_ago))
+
+
+def test_what_a_kill_left_goes_with_the_next_write(tmp_path):
+    target, other = tmp_path / "1", tmp_path / "2"
+    left, of_other = kill_while_writing(target), kill_while_writing(other)
+    write_file(target)
+    assert left.exists()  # it may be a moment old, and its writer not yet at the lock
+    for path in (left, of_other):
+        make_old(path)
+    write_file(target)
+    assert names_of_children(tmp_path) == [of_other.name, "1"]
+
+
+def test_what_another_writer_is_at_stays(tmp_path):
+    target = tmp_path / "target.txt"
+    with atomic_path(target) as path:
+        path.write_text("first")
+        make_old(path.parent)
+        write_file(target)
+        assert path.read_text() == "first"
+    assert target.read_text() == "first"
+    assert names(tmp_path) == ["target.txt"]
+
+
+def test_what_was_not_made_here_stays(tmp_path):
+    for name in (".target.txt.abc", ".target.txt.abcdefgh", "target.txt.abcdefgh", ".target.txt.ABCDEFGH"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").write_text("x")
+        make_old(tmp_path / name)
+    (tmp_path / ".target.txt.12345678").write_text("a file")
+    make_old(tmp_path / ".target.txt.12345678")
+    before = names(tmp_path)
+    write_file(tmp_path / "target.txt")
+    assert names(tmp_path) == sorted([*before, "target.txt"])
 
 
 class TestToldIfUnwritable:

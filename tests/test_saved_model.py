@@ -7,7 +7,6 @@ import re
 import resource
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from loader_program import in_bytes
 from rest_requests import char_lm_inputs, sentiment_inputs, strings, translation_inputs
 from saved_model_in_fresh_process import answers_of_a_fresh_process, run_signatures
 from tensorflow.core.protobuf import saved_model_pb2
@@ -482,20 +482,6 @@ def test_a_process_without_this_project_and_keras_gives_the_same_answers_of_sent
 ):
     apps = [exported_sentiment, exported_char_lm("character"), exported_char_lm("byte")]
     assert_fresh_process_agrees(apps, difficult_texts, tmp_path)
-
-
-def in_bytes(inputs):
-    """The inputs of signatures as the C++ program reads them."""
-    number = struct.Struct("<I").pack
-    counted = lambda text: number(len(text)) + text  # noqa: E731
-    written = b""
-    for signature, arrays in inputs.items():
-        for name, array in arrays.items():
-            dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
-            written += counted(signature.encode()) + counted(name.encode())
-            written += number(dtype.as_datatype_enum) + number(array.ndim) + b"".join(map(number, array.shape))
-            written += b"".join(map(counted, array)) if dtype == tf.string else array.tobytes()
-    return written
 
 
 def run_loader(program, version, requests, folder):

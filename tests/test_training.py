@@ -1,6 +1,7 @@
 """Stages of epochs: what a run folder holds, which weights are kept, and going on after a stop."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_lstm import run_folder, training
+from nlp_lstm import run_folder, training, weights_file
 from nlp_lstm.char_lm.settings import Settings as CharLmSettings
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder, as_started, settings_of
@@ -264,7 +265,7 @@ class TestGoingOn:
     def test_after_stops_while_an_epoch_is_recorded(self, tmp_path, whole, monkeypatch):
         """At each of the files that are written, one after the other."""
         run = started(tmp_path / "run")
-        real, allowed = training.atomic_path, 0
+        real, allowed = run_folder.atomic_path, 0
 
         def stopping(target):
             nonlocal allowed
@@ -274,10 +275,10 @@ class TestGoingOn:
             return real(target)
 
         def curves(rows, target):
-            with training.atomic_path(target) as path:
+            with run_folder.atomic_path(target) as path:
                 path.write_bytes(b"")
 
-        for module in (training, run_folder):
+        for module in (weights_file, run_folder):
             monkeypatch.setattr(module, "atomic_path", stopping)
         monkeypatch.setattr(training, "draw_curves", curves)
         # An epoch writes its best weights, if they are, metrics, checkpoint and curves.
@@ -545,6 +546,56 @@ class TestDivergence:
         model = Follower(weights).model()
         model.load_weights(run.best_weights("follow"))
         assert model.get_weights()[0][0, 0] == 1.0
+
+
+class OpError(Exception):
+    """As TensorFlow's, which come from a module of its own."""
+
+    __module__ = "tensorflow.python.framework.errors_impl"
+
+
+class TestFolderThatCannotBeWritten:
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+            (OSError(errno.ENOSPC, "Can't write data\n(errno = 28, error message = 'No space')"), "No space left on"),
+            (OSError(errno.EROFS, "Read-only file system", "/run/.config"), "Read-only file system"),
+            (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+            (
+                RuntimeError("Can't decrement id ref count (file write failed: No space left on device)"),
+                "No space left",
+            ),
+            (OpError("/run/events; No space left on device"), "No space left on device"),
+        ],
+    )
+    def test_it_is_one_line(self, tmp_path, error, told):
+        with pytest.raises(UserError) as raised, RunFolder(tmp_path / "run").being_written():
+            raise error
+        assert f"cannot write the run folder '{tmp_path / 'run'}' ({told}" in str(raised.value)
+        assert "start the same command again" in str(raised.value)
+        assert len(str(raised.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            BrokenPipeError(errno.EPIPE, "Broken pipe"),  # of who reads our output
+            ConnectionError("no network"),
+            RuntimeError("no graph"),
+            OpError("out of memory"),
+            UserError("No space left on device is what the text says"),
+            KeyboardInterrupt(),
+        ],
+    )
+    def test_other_errors_stay(self, tmp_path, error):
+        with pytest.raises(type(error)) as raised, RunFolder(tmp_path / "run").being_written():
+            raise error
+        assert raised.value is error
+
+    def test_nothing_is_told_where_nothing_happens(self, tmp_path):
+        with RunFolder(tmp_path / "run").being_written() as run:
+            run.start({"seed": 7})
+        assert run.config() == {"seed": 7}
 
 
 class TestRunFolder:

@@ -50,7 +50,8 @@ def train(
         `sample`, `stdlib` (the sources of Python's standard library on this machine), a text file or a folder of them
         (also .gz, .bz2, .xz), or the name of a TensorFlow dataset such as `tiny_shakespeare`.
     """
-    training.train(data, RunFolder(run), settings)
+    with RunFolder(run).being_written() as folder:
+        training.train(data, folder, settings)
 
 
 @app.command

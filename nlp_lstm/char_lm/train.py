@@ -19,6 +19,7 @@ from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
+from nlp_lstm.weights_file import save_weights
 
 
 def train(source: str, run: RunFolder, settings: Settings) -> None:
@@ -61,8 +62,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         file=sys.stderr,
     )
     _train(model, ids["train"], ids["validation"], run, settings)
-    with atomic_path(run.model_weights) as path:
-        model.save_weights(path)
+    save_weights(model, run.model_weights)
 
 
 def _earlier_weights(settings: Settings, symbols: Symbols) -> list[Any]:

@@ -39,6 +39,9 @@ _MEMBER_NAME = re.compile(
 )
 _FILM = re.compile(r"tt[0-9]+")
 
+LARGEST_MEMBER = 2**24
+"""Bytes of a review, or of a list of films, in an archive."""
+
 
 class _StrictHeader(tarfile.TarInfo):
     """A header that must be whole.
@@ -194,11 +197,17 @@ def _archive_files(path: Path, folders: Collection[_Folder]) -> Iterator[tuple[_
                     place = f"in member {member.name!r}"
                     content = archive.extractfile(member) if member.isreg() else None
                     if content is None:
-                        raise tarfile.ReadError("a link, not a file")
+                        raise tarfile.ReadError("a link or a device, not a file")
+                    if member.size > LARGEST_MEMBER:  # a sparse one may have terabytes of zeros
+                        raise tarfile.ReadError(
+                            f"{member.size:,} bytes, more than the {LARGEST_MEMBER:,} of any review"
+                        )
                     yield folder, match["review"] or "", content.read()
                     place = f"after member {member.name!r}"
             while stream.read(1 << 20):  # to the end, where gzip, bzip2 and xz keep their checksum
                 pass
+    except UserError:
+        raise
     except (tarfile.TarError, ValueError, *READ_ERRORS) as error:
         raise UserError(
             f"cannot read {str(path)!r} {place}: {reason(error)}: if it is a tar archive, it is damaged or incomplete: "

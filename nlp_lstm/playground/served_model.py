@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nlp_lstm.foreign_operations import refuse_foreign_operations
 from nlp_lstm.playground import limits
 from nlp_lstm.playground.refusal import RefusedError
 from nlp_lstm.playground.tensor_json import Input
@@ -94,6 +95,7 @@ class ServedModel:
             # A session and not `tf.saved_model.load`: it loads in a quarter of the time, and what is asked of it can be
             # given a time, after which its loops stop. Small products are quickest on one thread each.
             config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=2)
+            refuse_foreign_operations(self.path)
             graph = tf.Graph()
             with graph.as_default():
                 self._session = tf.compat.v1.Session(graph=graph, config=config)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -315,11 +315,14 @@ async def _body(request: Request, largest: int) -> bytes:
     if told.isdecimal() and int(told[:20]) > largest:
         raise too_large
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > largest:
-            raise too_large
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > largest:
+                raise too_large
+            parts.append(part)
+    except ClientDisconnect:
+        raise RefusedError(499, _GONE) from None  # which nobody reads
     return b"".join(parts)
 
 
@@ -331,11 +334,14 @@ async def _while_wanted(request: Request, future: "asyncio.Future[Any]", seconds
         if future in done:
             return future.result()
         if gone in done:  # nobody reads what is told
-            raise RefusedError(499, "the client has gone")
+            raise RefusedError(499, _GONE)
         raise RefusedError(504, "Timed out waiting for notification")
     finally:
         gone.cancel()
         future.cancel()  # so that what still waits in the queue is left out
+
+
+_GONE = "the client has gone"
 
 
 async def _disconnected(request: Request) -> None:

@@ -47,7 +47,8 @@ def train(
     data
         `sample`, a file or folder of reviews, or the name of a TensorFlow dataset such as `imdb_reviews`.
     """
-    training.train(data, RunFolder(run), settings)
+    with RunFolder(run).being_written() as folder:
+        training.train(data, folder, settings)
 
 
 @app.command

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
-from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import SentimentClassifier
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.settings import HEAD, Settings
+from nlp_lstm.weights_file import save_weights
 
 _STRENGTHS = (1e-4, 1e-3, 1e-2)  # C, of which validation data chooses
 _TOKENS_AT_ONCE = 25_000
@@ -54,8 +54,7 @@ def fit_head(
     row["seconds"] = round(time.perf_counter() - started, 2)
     row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as scratch:
-        classifier.save_weights(scratch)
+    save_weights(classifier, path)
     run.write_metrics([*rows, row])
     print(f"{HEAD}: val_accuracy {max(accuracies):.4f} of the encoder as it is", file=sys.stderr)
 

@@ -27,6 +27,7 @@ from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams, teach
 from nlp_lstm.sentiment.settings import BLEND, PRETRAINING, TASK, Settings
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
+from nlp_lstm.weights_file import save_weights
 
 SENTENCE_ENDS = (".", "!", "?", "…")
 MOST_SENTENCES = 3
@@ -81,8 +82,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     _round_to_half(lstm.encoder.embedding.embeddings)
     if isinstance(classifier, BlendedClassifier):
         _add_ngrams(classifier, training, validation, run, settings)
-    with atomic_path(run.model_weights) as path:
-        classifier.save_weights(path)
+    save_weights(classifier, run.model_weights)
 
 
 class _EncodedTexts(NamedTuple):

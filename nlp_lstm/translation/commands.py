@@ -62,7 +62,8 @@ def train(
         Pairs of another source, named as for --data, to train on beside these in the first --extra-epochs: their
         training part, without what stands in the validation data.
     """
-    training.train(data, RunFolder(run), settings, source_file, target_file, extra_data)
+    with RunFolder(run).being_written() as folder:
+        training.train(data, folder, settings, source_file, target_file, extra_data)
 
 
 @app.command

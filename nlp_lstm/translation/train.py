@@ -13,7 +13,6 @@ import tensorflow as tf
 from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
 from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
-from nlp_lstm.files import atomic_path
 from nlp_lstm.inference import answers_by_length
 from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
@@ -34,6 +33,7 @@ from nlp_lstm.translation.metrics import validation_bleu
 from nlp_lstm.translation.serving import TranslationServing
 from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, Settings
 from nlp_lstm.translation.source_text import plain_sources
+from nlp_lstm.weights_file import save_weights
 
 
 def train(
@@ -102,8 +102,7 @@ def train(
         file=sys.stderr,
     )
     _train(model, vocabularies, pairs, ids, run, settings, fit)
-    with atomic_path(run.model_weights) as path:
-        model.save_weights(path)
+    save_weights(model, run.model_weights)
 
 
 def _with_languages(settings: Settings, languages: tuple[str, str], run: RunFolder) -> Settings:

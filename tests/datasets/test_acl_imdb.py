@@ -1,6 +1,7 @@
 """The aclImdb layout: a folder and every kind of archive give the same records, and damage is told."""
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
@@ -144,6 +145,43 @@ def test_link_in_archive(acl_imdb_set, tmp_path):
     review.unlink()
     review.symlink_to("1_7.txt")
     assert "in member 'aclImdb/test/pos/0_0.txt': a link" in message(acl_imdb_set.pack(tmp_path / "set.tar"))
+
+
+@pytest.mark.parametrize("kind", ["LNKTYPE", "SYMTYPE", "CHRTYPE", "BLKTYPE", "FIFOTYPE"])
+def test_what_is_no_file_is_refused(acl_imdb_set, tmp_path, kind):
+    archive = acl_imdb_set.pack(tmp_path / "set.tar")
+    with tarfile.open(archive, "a") as tar:
+        member = tarfile.TarInfo("aclImdb/train/pos/99_9.txt")
+        member.type, member.linkname = getattr(tarfile, kind), "/etc/passwd"
+        tar.addfile(member)
+    assert "in member 'aclImdb/train/pos/99_9.txt': a link or a device" in message(archive)
+
+
+@pytest.mark.parametrize("parent", ["../", "../../", "/tmp/", "./.././"])
+def test_nothing_is_written_whatever_members_are_called(acl_imdb_set, tmp_path, parent, monkeypatch):
+    """Members are read where they are; one above the archive's own folder is a set like others."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    archive = acl_imdb_set.pack(tmp_path / "set.tar", prefix=parent)
+    before = sorted(tmp_path.rglob("*"))
+    with contextlib.suppress(UserError):
+        assert read(archive, SPLITS) == read(acl_imdb_set.folder, SPLITS)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_member_without_bounds_is_refused_with_its_size(acl_imdb_set, tmp_path):
+    """A sparse one: 512 bytes that stand for 8 GB of zeros."""
+    member = tarfile.TarInfo("aclImdb/train/pos/99_9.txt")
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    size = 8**11 - 1  # the largest that the field holds
+    header[386:410] = b"%011o\0%011o\0" % (size, 0)
+    header[483:495] = b"%011o\0" % size
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    archive = acl_imdb_set.pack(tmp_path / "set.tar")
+    content = archive.read_bytes()
+    archive.write_bytes(bytes(header) + content)
+    assert f"in member 'aclImdb/train/pos/99_9.txt': {size:,} bytes" in message(archive)
 
 
 def test_not_the_layout(tmp_path):

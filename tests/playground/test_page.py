@@ -1,7 +1,7 @@
 """The page in a real browser, in front of the shipped models: values, keyboard and pointer, errors, looks.
 
-With `NLP_LSTM_SCREENSHOTS` set to a folder, the screenshots are kept there. With `TF_SERVING_URL`, the models are asked
-at that server, the playground's passing requests on.
+With `NLP_LSTM_SCREENSHOTS` set to a folder, the screenshots are kept there. Where there is a TensorFlow Serving
+(`real_server`), the models are asked there, the playground's server passing requests on.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import real_server
 from numpy_lstm import block, sigmoid
 from serving_in_process import serving
 
@@ -46,9 +47,10 @@ SHOWN = {
 
 
 @pytest.fixture(scope="module")
-def url():
-    if real := os.environ.get("TF_SERVING_URL"):
-        with serving(passing_on_app(real)) as address:
+def url(tmp_path_factory):
+    if real_server.is_there():
+        folder = tmp_path_factory.mktemp("real_server")
+        with real_server.real_server(folder) as real, serving(passing_on_app(real)) as address:
             yield address
         return
     own = OwnModels(find_models(cli.SHIPPED_MODELS))

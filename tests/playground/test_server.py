@@ -4,6 +4,8 @@ import base64
 import concurrent.futures
 import http.client
 import json
+import logging
+import socket
 import threading
 import time
 
@@ -206,6 +208,20 @@ def test_sizes_are_bounded(client):
     assert "129 rows" in error(client.post(f"{TOY}:predict", json={"instances": ["a"] * 129}), 400)
     assert len(client.post(f"{TOY}:predict", json={"instances": ["a"] * 128}).json()["predictions"]) == 128
     error(client.post(f"{TOY}:predict", content=b"x", headers={"content-encoding": "gzip"}), 415)
+
+
+def test_a_client_that_leaves_before_its_request_is_whole_is_no_error(url, monkeypatch):
+    told = []
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "error", lambda *arguments, **_: told.append(arguments))
+    host, port = url.removeprefix("http://").split(":")
+    for _ in range(3):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                f"POST {TOY}:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{{".encode()
+            )
+            time.sleep(0.05)
+    assert httpx.post(f"{url}{TOY}:predict", json={"instances": ["ab"]}).status_code == 200
+    assert told == []
 
 
 def test_work_that_takes_long_is_given_up_and_others_do_not_wait(client):
