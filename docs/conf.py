@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent / "_extensions")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import nlp_lstm  # noqa: E402: after the path
+import nlp_lstm  # noqa: E402
 
 project = "nlp_lstm"
 author = "the nlp_lstm contributors"

@@ -73,10 +73,7 @@ def build(network: str, units: int, seed: int) -> Any:
     """One recurrent layer, and a linear one upon its last state."""
     keras.utils.set_random_seed(seed)
     bias = NETWORKS[network]
-    if bias is None:
-        layer = keras.layers.SimpleRNN(units, name="recurrent")
-    else:
-        layer = lstm.LSTM(units, name="recurrent")
+    layer = keras.layers.SimpleRNN(units, name="recurrent") if bias is None else lstm.LSTM(units, name="recurrent")
     model = keras.Sequential([keras.Input((None, 2)), layer, keras.layers.Dense(1)])
     if bias is not None:
         biases = np.zeros((4, units))  # i, f, c, o

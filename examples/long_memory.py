@@ -5,8 +5,8 @@
 
 The tasks, each with its figure where nothing is remembered (the baseline):
 
-- adding (Hochreiter and Schmidhuber 1997): a sequence of numbers between 0 and 1, two of which are marked, one in either
-  half. At the end: their sum. Whoever always says 1 has a mean squared error of 1/6.
+- adding (Hochreiter and Schmidhuber 1997): a sequence of numbers between 0 and 1, two of which are marked, one in
+  either half. At the end: their sum. Whoever always says 1 has a mean squared error of 1/6.
 - copy (Arjovsky, Shah and Bengio 2016): ten symbols of eight, then as many blanks as the length says, then a sign upon
   which they are to be told in order. Blanks first and symbols at random: 10 ln 8 / (length + 20) nats a step.
 - recall: a symbol of eight, then random ones of the same eight. At the end: the first. At random: ln 8 nats.
@@ -120,17 +120,18 @@ class Settings:
 
     task: Annotated[Literal["adding", "copy", "recall"], Parameter(help="What is to be remembered.")] = "adding"
     length: Annotated[int, Parameter(help="Steps over which it is to be remembered.")] = 200
-    units: Annotated[int, Parameter(help="Units of either network.")] = 64
+    units: Annotated[int, Parameter(help="Units of either network.")] = 32
     forget_bias: Annotated[
         str, Parameter(help="Where the forget gates begin: `spread` over the length, or a number for all of them.")
     ] = "spread"
-    learning_rate: Annotated[float, Parameter(help="Adam's rate for the LSTM.")] = 0.005
+    learning_rate: Annotated[float, Parameter(help="Adam's rate for the LSTM.")] = 0.01
     rnn_learning_rate: Annotated[float, Parameter(help="Adam's rate for the plain network.")] = 0.001
     clip_norm: Annotated[float, Parameter(help="The largest norm of a gradient.")] = 1.0
     batch_size: Annotated[int, Parameter(help="Sequences an update; each is drawn anew.")] = 32
     updates: Annotated[int, Parameter(help="Updates at the most.")] = 20_000
-    judged_every: Annotated[int, Parameter(help="Updates after which it is seen whether the task is solved.")] = 200
+    judged_every: Annotated[int, Parameter(help="Updates after which it is seen whether the task is solved.")] = 100
     minutes: Annotated[float, Parameter(help="Minutes of each training at the most.")] = 25.0
+    seed: Annotated[int, Parameter(help="Of the first training; the next ones have those behind it.")] = 0
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -253,7 +254,7 @@ def memory(forget: np.ndarray) -> np.ndarray:
 
 
 def carrier(gates: Any, inputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """The unit whose cell state at the end goes most with the sum to be told, and what its gates did at marked steps."""
+    """The unit whose cell state at the end goes most with the sum, and what its gates did at marked steps."""
     last, sums = gates.cell[:, -1], targets[: len(gates.cell), 0]
     spread = np.std(last, axis=0) * np.std(sums)
     together = np.mean((last - last.mean(0)) * (sums - sums.mean())[:, None], axis=0)
@@ -301,8 +302,10 @@ def draw_picture(settings: Settings, lstms: list[Trained], rnn: Trained | None, 
     from nlp_lstm.pictures.line_panels import Line, Panel, draw_panels
 
     task = TASKS[settings.task]
-    curves = [Line(f"LSTM, seed {seed}", *zip(*trained.curve, strict=True)) for seed, trained in enumerate(lstms)]
-    curves = [Line(line.label, line.x, line.y, dash=seed) for seed, line in enumerate(curves)]
+    curves = [
+        Line(f"LSTM, seed {settings.seed + number}", *zip(*trained.curve, strict=True), dash=number)
+        for number, trained in enumerate(lstms)
+    ]
     if rnn is not None:
         curves.append(Line("plain RNN", *zip(*rnn.curve, strict=True), color=1))
     title = f"{settings.task} over {settings.length} steps"
@@ -365,8 +368,9 @@ def train(
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}: expected at least 1")
     task = TASKS[settings.task]
-    lstms = [train_one(settings, "lstm", seed, settings.updates) for seed in range(seeds)]
-    plain = train_one(settings, "rnn", 0, max(trained.updates for trained in lstms)) if rnn else None
+    first = settings.seed
+    lstms = [train_one(settings, "lstm", seed, settings.updates) for seed in range(first, first + seeds)]
+    plain = train_one(settings, "rnn", first, max(trained.updates for trained in lstms)) if rnn else None
     found = {
         "task": settings.task,
         "length": settings.length,
@@ -393,7 +397,7 @@ def print_report(settings: Settings, found: dict[str, Any]) -> None:
     table = Table(title=f"{settings.task} over {settings.length} steps", title_justify="left", header_style="bold")
     for name in ("", *(name.replace("_", " ") for name in figures), "updates", "seconds"):
         table.add_column(name, justify="right" if name else "left")
-    rows = [(f"LSTM, seed {seed}", row) for seed, row in enumerate(found["seeds"])]
+    rows = [(f"LSTM, seed {seed}", row) for seed, row in enumerate(found["seeds"], start=settings.seed)]
     rows += [("plain RNN", found["rnn"])] if "rnn" in found else []
     for name, row in rows:
         table.add_row(name, *(f"{row[figure]:.5f}" for figure in figures), str(row["updates"]), f"{row['seconds']:.0f}")

@@ -6,10 +6,11 @@
 The numbers of 1700 to 2008 come with statsmodels (from the National Geophysical Data Center, in the public domain);
 `pip install ".[examples]"` brings it.
 
-Rolling origin: from each year of the judged ones on, the next eleven years, about one cycle, are forecast from the years
-before alone. All models are fitted anew every `--refit-every` years, on what was known then. Beside the LSTM stand
-persistence (the last year again), the seasonal-naive forecast (what was eleven years before) and an autoregression of
-order nine (Yule 1927 began with these very numbers; the order is Akaike's for the years before the judged ones).
+Rolling origin: from each year of the judged ones on, the next eleven years, about one cycle, are forecast from the
+years before alone. All models are fitted anew every `--refit-every` years, on what was known then. Beside the LSTM
+stand persistence (the last year again), the seasonal-naive forecast (what was eleven years before) and an
+autoregression of order nine (Yule 1927 began with these very numbers; the order is Akaike's for the years before the
+judged ones).
 
 The LSTM and the autoregression see square roots, whose spread is the same at any height. The LSTM tells three quantiles
 of each of the next years (pinball loss: Koenker and Bassett 1978); several of them are averaged.
@@ -49,7 +50,7 @@ class Settings:
     refit_every: Annotated[int, Parameter(help="Years after which all models are fitted anew.")] = 27
     units: Annotated[int, Parameter(help="Units of each LSTM.")] = 16
     window: Annotated[int, Parameter(help="Years that the LSTM reads.")] = 33
-    epochs: Annotated[int, Parameter(help="Updates, each on all windows of the years that are known.")] = 400
+    updates: Annotated[int, Parameter(help="Updates, each on all windows of the years that are known.")] = 400
     learning_rate: Annotated[float, Parameter(help="Adam's, which falls along a cosine.")] = 0.005
     members: Annotated[int, Parameter(help="LSTMs that are averaged.")] = 3
     seed: Annotated[int, Parameter(help="Of the first of them.")] = 0
@@ -59,7 +60,7 @@ class Settings:
             self,
             [
                 ("judged_from", lambda value: 1800 <= value <= 1990, "1800 to 1990"),
-                ("refit_every units epochs members", lambda value: value >= 1, "at least 1"),
+                ("refit_every units updates members", lambda value: value >= 1, "at least 1"),
                 ("window", lambda value: CYCLE <= value <= 66, "11 to 66"),
                 ("learning_rate", lambda value: value > 0, "more than 0"),
             ],
@@ -124,10 +125,11 @@ class LstmForecaster:
                     keras.layers.Dense(CYCLE * len(QUANTILES)),
                 ]
             )
-            rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs)
+            rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.updates)
             # The layer has its loops compiled; the rest is not worth the compiler's time.
             model.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), pinball, jit_compile=False)
-            model.fit(inputs, targets, batch_size=len(inputs), epochs=settings.epochs, verbose=0)
+            for _ in range(settings.updates):
+                model.train_on_batch(inputs, targets)
             self._models.append(model)
 
     def forecast(self, past: np.ndarray) -> np.ndarray:

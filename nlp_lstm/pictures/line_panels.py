@@ -56,6 +56,7 @@ class Panel:
         y_log: whether the y axis is.
         levels: horizontal lines to compare with: their names and heights.
         y_limits: the lowest and highest y; by default what the curves need.
+        x_names: places on the x axis and what stands there instead of numbers, such as words.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Panel:
     y_log: bool = False
     levels: dict[str, float] = field(default_factory=dict)
     y_limits: tuple[float, float] | None = None
+    x_names: dict[float, str] = field(default_factory=dict)
 
 
 def draw_panels(panels: Sequence[Panel], path: Path, columns: int = 2, width: float = _PANEL_WIDTH) -> None:
@@ -86,6 +88,7 @@ def draw_panels(panels: Sequence[Panel], path: Path, columns: int = 2, width: fl
     from matplotlib.figure import Figure
 
     texts = [text for panel in panels for text in (panel.title, panel.x_label, panel.y_label, *panel.levels)]
+    texts += [name for panel in panels for name in panel.x_names.values()]
     fonts = Fonts([*texts, *(line.label for panel in panels for line in panel.lines)])
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -136,6 +139,9 @@ def _draw(axes: Any, panel: Panel, fonts: Fonts) -> None:
     if panel.y_limits is not None:
         axes.set_ylim(*panel.y_limits)
     axes.tick_params(labelsize=_LABEL_SIZE - 0.5, length=3)
+    if panel.x_names:
+        names = [fonts.drawable(name) for name in panel.x_names.values()]
+        axes.set_xticks(list(panel.x_names), names, rotation=45, ha="right", rotation_mode="anchor", **plain)
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -1,4 +1,4 @@
-"""The pages of docs/: their commands and their Python run as they stand, their links lead somewhere, the site builds."""
+"""The pages of docs/: their commands and their Python run, their links lead somewhere, the site builds."""
 
 import re
 import shlex
