@@ -3,14 +3,14 @@
     python examples/sentence_walk.py
     python examples/sentence_walk.py --plot sentence.png --json
 
-LSTMs are often explained with this sentence: the cell is said to keep "due to", over a clause of ten words, until "loan" is
-to be told. Here the numbers of two shipped models say what happens.
+LSTMs are often explained with this sentence: the cell is said to keep "due to", over a clause of ten words, until "loan"
+is to be told. Here the numbers of two shipped models say what happens.
 
-- The character model reads the sentence. What a unit's cell held behind "due to" is multiplied by its forget gate at each
-  character after it, so the product of those gates is the share that is still there before "loan": exactly so, whatever
-  was added in between.
-- It reads the same sentence with another phrase of as many letters in that place. Where the cells of the two differ, the
-  model still knows which it was; and how much that matters shows in P(loan).
+- The character model reads the sentence. What a unit's cell held behind "due to" is multiplied by its forget gate at
+  each character after it, so the product of those gates is the share that is still there before "loan": exactly so,
+  whatever was added in between.
+- It reads the same sentence with another phrase of as many letters in that place. Where the cells of the two differ,
+  the model still knows which it was; and how much that matters shows in P(loan).
 - The sentiment model, which reads words, tells its gates and each word's share of its verdict.
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("statsmodels", reason="the numbers and the autoregression are statsmodels's")
 
-from examples import sunspots  # noqa: E402
+from examples import sunspots
 
 call = functools.partial(command_line.call, sunspots.app)
 SMALL = sunspots.Settings(judged_from=1985, refit_every=9, units=2, updates=2, members=1)
