@@ -3,8 +3,8 @@
     python examples/sentence_walk.py
     python examples/sentence_walk.py --plot sentence.png --json
 
-LSTMs are often explained with this sentence: the cell is said to keep "due to", over a clause of ten words, until "loan"
-is to be told. Here the numbers of two shipped models say what happens.
+LSTMs are often explained with this sentence: the cell is said to keep "due to", over a clause of ten words, until
+"loan" is to be told. Here the numbers of two shipped models say what happens.
 
 - The character model reads the sentence. What a unit's cell held behind "due to" is multiplied by its forget gate at
   each character after it, so the product of those gates is the share that is still there before "loan": exactly so,
