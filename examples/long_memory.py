@@ -340,7 +340,7 @@ def draw_picture(settings: Settings, lstms: list[Trained], rnn: Trained | None, 
                 [
                     Line("forget", steps, gates.forget[0, :, unit]),
                     Line("input", steps, gates.input[0, :, unit], color=1),
-                    Line("marked", steps[marked], [1, 1], color=6, marked=True, dash=3),
+                    Line("marked", steps[marked[[0, 0, 1]]], [1.06, np.nan, 1.06], color=6, marked=True),
                 ],
                 y_limits=(-0.05, 1.15),
             ),
