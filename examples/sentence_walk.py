@@ -53,7 +53,7 @@ def shares_kept(forget: np.ndarray) -> np.ndarray:
     >>> shares_kept(np.array([[0.3], [0.5], [0.5]])).tolist()  # the first step's own gate came before
     [[1.0], [0.5], [0.25]]
     """
-    return np.concatenate([np.ones_like(forget[:1]), np.cumprod(forget[1:], axis=0)])
+    return np.concatenate([np.ones_like(forget[:1]), np.cumprod(forget[1:], axis=0, dtype="float64")])
 
 
 class Reading:
@@ -105,6 +105,7 @@ def walk(model: Any, sentence: str, cause: str, instead: str, told: str) -> dict
     }
     return {
         "sentence": sentence,
+        "cause": cause,
         "words": [
             {
                 "word": sentence[start:end].strip(),
@@ -183,15 +184,17 @@ def draw_picture(found: dict[str, Any], path: Path) -> None:
 
     sentence, curves = found["sentence"], found["curves"]
     names = {float(start): sentence[start:end].strip() for start, end in words_of(sentence)}
-    places, since = np.arange(len(sentence)), np.arange(curves["last"], len(sentence))
+    places = np.arange(len(sentence))
+    before = np.full((curves["last"], curves["kept"].shape[1]), np.nan)
+    shares = np.concatenate([before, curves["kept"]])  # at each character of the sentence
     by_word = {
         name: np.repeat(
             [word[f"{name}_layer_2"] for word in found["words"]], [end - start for start, end in words_of(sentence)]
         )
         for name in GATES
     }
-    kept = [Line("median of all units", since, np.median(curves["kept"], axis=1), color=-1)]
-    kept += [Line(f"cell {unit}", since, curves["kept"][:, unit], n) for n, unit in enumerate(curves["order"])]
+    kept = [Line("median of all units", places, np.median(shares, axis=1), color=-1)]
+    kept += [Line(f"cell {unit}", places, shares[:, unit], color) for color, unit in enumerate(curves["order"])]
     apart = [Line(layer, places, norms, color) for color, (layer, norms) in enumerate(curves["apart"].items())]
     told, told_otherwise = map(np.exp, curves["log_probs"])
     draw_panels(
@@ -205,7 +208,12 @@ def draw_picture(found: dict[str, Any], path: Path) -> None:
                 x_names=names,
             ),
             Panel(
-                "share of the cell behind “due to” that is left", "", "share", kept, x_names=names, y_limits=(0, 1.02)
+                f"share of the cells behind “{found['cause']}” that is left",
+                "",
+                "share",
+                kept,
+                x_names=names,
+                y_limits=(0, 1.02),
             ),
             Panel("difference of the cells when another phrase stood there", "", "norm", apart, x_names=names),
             Panel(
