@@ -3,6 +3,9 @@
     python examples/gradient_flow.py --json
     python examples/gradient_flow.py --length 50 --length 200 --plot gradient_flow.png
 
+In the last network the forget gates begin at memories of 1 to as many steps as the sequence has, a different one in
+each unit, as in `examples/long_memory.py` (Tallec and Ollivier 2018).
+
 The networks read the adding problem (`examples/long_memory.py`): the loss is told at the last step alone, so whatever a
 network is to learn of an earlier step t comes as ∂loss/∂h_t, and in an LSTM as ∂loss/∂c_t too. Their sizes are taken by
 differentiating the layers' own cells, step by step, before and after a short training.
@@ -28,9 +31,15 @@ tf = cli.LazyModule("tensorflow")
 
 app = cli.App(name="gradient_flow", help=__doc__, version_flags=[])
 
-FORGET_BIASES = (0.0, 1.0, 3.0)
-NETWORKS = {"plain RNN": None, **{f"LSTM, forget bias {bias:g}": bias for bias in FORGET_BIASES}}
-"""From a network's name to the bias of its forget gates; None for `keras.layers.SimpleRNN`."""
+SPREAD = "LSTM, forget bias spread"
+NETWORKS: dict[str, float | None] = {
+    "plain RNN": None,
+    "LSTM, forget bias 0": 0.0,
+    "LSTM, forget bias 1": 1.0,
+    "LSTM, forget bias 3": 3.0,
+    SPREAD: 0.0,
+}
+"""From a network's name to the bias of its forget gates, which `SPREAD` draws; None for `keras.layers.SimpleRNN`."""
 SMALL = 1e-3
 """A gradient that is so much smaller than at the last step is called gone."""
 
@@ -41,9 +50,9 @@ class Settings:
 
     length: Annotated[tuple[int, ...], Parameter(help="Steps; give it again for other lengths.")] = (50, 200, 1000)
     units: Annotated[int, Parameter(help="Units of each network.")] = 32
-    updates: Annotated[int, Parameter(help="Updates of the training between the two measurements.")] = 300
-    batch_size: Annotated[int, Parameter(help="Sequences an update, and of a measurement.")] = 32
-    learning_rate: Annotated[float, Parameter(help="Adam's.")] = 0.002
+    updates: Annotated[int, Parameter(help="Updates of the training between the two measurements.")] = 200
+    batch_size: Annotated[int, Parameter(help="Sequences an update, and of a measurement.")] = 16
+    learning_rate: Annotated[float, Parameter(help="Adam's.")] = 0.01
     gain: Annotated[float, Parameter(help="What the recurrent kernel is multiplied by, to explode.")] = 2.0
     descent_rate: Annotated[float, Parameter(help="The rate of the plain descent that explodes.")] = 0.05
     clip_norm: Annotated[float, Parameter(help="The largest norm of a gradient that is clipped.")] = 1.0
@@ -69,8 +78,8 @@ def draw_adding(rng: np.random.Generator, rows: int, length: int) -> tuple[np.nd
     return inputs, np.sum(numbers * marks, axis=1, keepdims=True).astype("float32")
 
 
-def build(network: str, units: int, seed: int) -> Any:
-    """One recurrent layer, and a linear one upon its last state."""
+def build(network: str, units: int, length: int, seed: int) -> Any:
+    """One recurrent layer, and a linear one upon its last state, for sequences of so many steps."""
     keras.utils.set_random_seed(seed)
     bias = NETWORKS[network]
     layer = keras.layers.SimpleRNN(units, name="recurrent") if bias is None else lstm.LSTM(units, name="recurrent")
@@ -78,6 +87,9 @@ def build(network: str, units: int, seed: int) -> Any:
     if bias is not None:
         biases = np.zeros((4, units))  # i, f, c, o
         biases[1] = bias
+        if network == SPREAD:
+            biases[1] = np.log(np.random.default_rng(seed).uniform(1, length - 1, units))
+            biases[0] = -biases[1]  # a unit that is to keep lets in little
         layer.cell.bias.assign(biases.reshape(-1))
     return model
 
@@ -125,7 +137,7 @@ def steps_back(sizes: np.ndarray) -> int:
 
 def measure(settings: Settings, network: str, length: int) -> dict[str, Any]:
     """A network's gradient before and after a training, and its error after it."""
-    model = build(network, settings.units, settings.seed)
+    model = build(network, settings.units, length, settings.seed)
     seen = draw_adding(np.random.default_rng([settings.seed, 1]), settings.batch_size, length)
     before = gradient_sizes(model, *seen)
     optimizer = keras.optimizers.Adam(settings.learning_rate, global_clipnorm=settings.clip_norm)
@@ -159,7 +171,7 @@ def ratio(sizes: np.ndarray) -> float:
 
 def explode(settings: Settings, clipped: bool, length: int = 50) -> dict[str, Any]:
     """Plain descent of a plain network with a larger recurrent kernel: the gradient's norms and the losses."""
-    model = build("plain RNN", settings.units, settings.seed)
+    model = build("plain RNN", settings.units, length, settings.seed)
     kernel = model.get_layer("recurrent").cell.recurrent_kernel
     kernel.assign(settings.gain * kernel)
     seen = draw_adding(np.random.default_rng([settings.seed, 1]), settings.batch_size, length)
@@ -206,7 +218,7 @@ def draw_picture(rows: list[dict[str, Any]], exploded: list[dict[str, Any]], pat
             for color, row in enumerate(one for one in rows if one["length"] == length):
                 for dash, name in enumerate(("hidden", "cell")):
                     sizes = np.array(row[when].get(f"{name}_sizes", []))
-                    if len(sizes) and (name == "hidden" or color == len(NETWORKS) - 1):
+                    if len(sizes) and (name == "hidden" or row["network"] in ("LSTM, forget bias 3", SPREAD)):
                         label = row["network"] + (", ∂c" if name == "cell" else "")
                         lines.append(Line(label, np.arange(1, length + 1), sizes / sizes[-1], color, dash))
             title = f"{length} steps, {when} training: ∂loss/∂h_t by that at the end"

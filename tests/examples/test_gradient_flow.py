@@ -16,7 +16,7 @@ call = functools.partial(command_line.call, gradient_flow.app)
 
 @pytest.mark.parametrize("network", gradient_flow.NETWORKS)
 def test_sizes_are_those_of_the_layer_begun_at_each_step(network):
-    model = gradient_flow.build(network, 5, seed=0)
+    model = gradient_flow.build(network, 5, 7, seed=0)
     layer, head = model.get_layer("recurrent"), model.layers[-1]
     inputs, targets = gradient_flow.draw_adding(np.random.default_rng(0), 3, 7)
     sizes = gradient_flow.gradient_sizes(model, inputs, targets)
@@ -38,7 +38,7 @@ def test_sizes_are_those_of_the_layer_begun_at_each_step(network):
 
 
 def test_a_cell_that_keeps_all_hands_back_all_of_its_gradient():
-    model = gradient_flow.build("LSTM, forget bias 1", 4, seed=0)
+    model = gradient_flow.build("LSTM, forget bias 1", 4, 30, seed=0)
     cell = model.get_layer("recurrent").cell
     cell.recurrent_kernel.assign(keras.ops.zeros_like(cell.recurrent_kernel))
     cell.bias.assign(np.repeat([0.0, 60.0, 0.0, 0.0], 4))  # f = 1 to the last bit
