@@ -27,15 +27,16 @@ exclude_patterns = ["_extensions"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # as code hosts have them
-# A page that another part of the project may not have yet; and the languages of outputs, which are none.
-suppress_warnings = ["toc.empty_glob", "misc.highlighting_failure"]
+suppress_warnings = ["misc.highlighting_failure"]  # what programs print is in no language
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it, with shapes
+autodoc_inherit_docstrings = False  # Keras's are in Markdown
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_use_rtype = False
-napoleon_custom_sections = [("Call arguments", "params_style")]
+napoleon_use_ivar = True
+napoleon_custom_sections = [("Call arguments", "params_style"), ("Beyond Keras", "params_style")]
 default_role = "literal"  # in a docstring `this` is code, as in Markdown
 
 html_theme = "furo"
