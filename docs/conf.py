@@ -51,3 +51,12 @@ html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
 # `make links`: asks the network, so it is no part of the check.
 linkcheck_anchors = False
 linkcheck_ignore = [r"http://localhost.*", r"http://127\.0\.0\.1.*"]
+
+
+def _skip_numbers_of_fields(app, what, name, obj, skip, options):
+    """A named tuple says of a field without a docstring its number alone."""
+    return skip or str(getattr(obj, "__doc__", "")).startswith("Alias for field number")
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", _skip_numbers_of_fields)

@@ -103,8 +103,8 @@ def gradient_sizes(model: Any, inputs: np.ndarray, targets: np.ndarray) -> dict[
         targets: `(batch, 1)`.
 
     Returns:
-        `hidden` `(time,)`, of ∂loss/∂h_t, and of an LSTM `cell` `(time,)`, of ∂loss/∂c_t, where h_t stays as it is.
-        A sequence's loss is the square of its error.
+        `hidden` `(time,)`, of ∂loss/∂h_t, and of an LSTM `cell` `(time,)`, of ∂loss/∂c_t, with what it does by way of
+        h_t. A sequence's loss is the square of its error.
     """
     layer, head = model.get_layer("recurrent"), model.layers[-1]
     state = [tf.zeros((len(inputs), layer.units))] * (2 if isinstance(layer, lstm.LSTM) else 1)
