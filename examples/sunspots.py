@@ -86,8 +86,8 @@ def windows_of(roots: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     """All windows `(windows, window, 1)` and the eleven values behind each `(windows, 11)`.
 
     >>> inputs, targets = windows_of(np.arange(30.0), 12)
-    >>> inputs[0, -1], targets[0, 0], targets[-1, -1]
-    (array([11.]), 12.0, 29.0)
+    >>> inputs[0, -1].tolist(), targets[0].tolist()[:2], inputs.shape
+    ([11.0], [12.0, 13.0], (8, 12, 1))
     """
     ends = np.arange(window, len(roots) - CYCLE + 1)
     inputs = np.stack([roots[end - window : end] for end in ends])[..., None]  # (B, T, 1)

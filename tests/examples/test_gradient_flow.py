@@ -53,11 +53,9 @@ def test_a_cell_that_keeps_all_hands_back_all_of_its_gradient():
 
 def test_it_measures_trains_and_draws(tmp_path):
     plot = tmp_path / "flow.png"
-    tiny = ["--length", "5", "--length", "8", "--units", "3", "--updates", "2", "--batch-size", "4"]
+    tiny = ["--length", "5", "--units", "3", "--updates", "2", "--batch-size", "4"]
     found = call(*tiny, "--plot", plot, "--json").object
-    assert [(row["network"], row["length"]) for row in found["rows"]] == [
-        (network, length) for length in (5, 8) for network in gradient_flow.NETWORKS
-    ]
+    assert [(row["network"], row["length"]) for row in found["rows"]] == [(name, 5) for name in gradient_flow.NETWORKS]
     for row in found["rows"]:
         sizes = np.array(row["before"]["hidden_sizes"])
         assert len(sizes) == row["length"]
