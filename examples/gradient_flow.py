@@ -50,7 +50,7 @@ class Settings:
 
     length: Annotated[tuple[int, ...], Parameter(help="Steps; give it again for other lengths.")] = (50, 200, 1000)
     units: Annotated[int, Parameter(help="Units of each network.")] = 32
-    updates: Annotated[int, Parameter(help="Updates of the training between the two measurements.")] = 200
+    updates: Annotated[int, Parameter(help="Updates of the training between the two measurements.")] = 500
     batch_size: Annotated[int, Parameter(help="Sequences an update, and of a measurement.")] = 16
     learning_rate: Annotated[float, Parameter(help="Adam's.")] = 0.01
     gain: Annotated[float, Parameter(help="What the recurrent kernel is multiplied by, to explode.")] = 2.0
