@@ -146,4 +146,6 @@ def _draw(axes: Any, panel: Panel, fonts: Fonts) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if any(line.label for line in panel.lines):
-        axes.legend(prop={"family": list(fonts.families), "size": _LABEL_SIZE - 0.5}, frameon=False)
+        legend = axes.legend(prop={"family": list(fonts.families), "size": _LABEL_SIZE - 0.5}, frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
