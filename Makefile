@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup demo play test test-all test-jax soak check format lock clean
+.PHONY: help setup demo play docs links test test-all test-jax soak check format lock clean
 
 help:
 	@echo "make setup   build .venv from the locked requirements"
 	@echo "make demo    train, evaluate, explain, export and serve on what is in the repository"
 	@echo "make play    a page on which to watch the shipped models, at http://127.0.0.1:8000/"
+	@echo "make docs    build the pages of docs/ and the reference, at build/docs/index.html"
+	@echo "make links   ask each address that the pages link to whether it is there (needs the network)"
 	@echo "make test    lint, type check and test"
 	@echo "make test-all  the same, and what takes long and few changes can break: what CI runs"
 	@echo "make test-jax  the layer and the models on JAX, in a venv of its own without TensorFlow"
@@ -30,6 +32,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
 
 test: check
 	$(BIN)/python -m pytest -n 2 -m "not thorough"
@@ -58,6 +61,13 @@ demo: setup
 
 play: setup
 	$(BIN)/python apps/playground.py
+
+# Every warning is an error: a link within the pages that leads nowhere, a docstring that cannot be read.
+docs: setup
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs
+
+links: setup
+	$(BIN)/sphinx-build --quiet -b linkcheck docs build/links
 
 format: setup
 	$(BIN)/ruff check --fix .

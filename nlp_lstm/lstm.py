@@ -136,7 +136,9 @@ class LSTMCell(keras.layers.Layer):
 
     `implementation` is taken as Keras's, and changes nothing: the four gates are always one product.
 
-    The arguments that Keras's cell does not have, by name only:
+    What Keras's cell does not have is by name only.
+
+    Beyond Keras:
         recurrent_kernel_dropout: rate at which single weights of the recurrent kernel are dropped in training, the same
             ones in a whole batch of sequences: DropConnect (Wan et al. 2013) as in Merity, Keskar and Socher 2018.
         zoneout_hidden: rate at which features of the hidden state stay what they were, drawn anew for each step in

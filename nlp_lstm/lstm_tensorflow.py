@@ -8,7 +8,7 @@ Kočiský and Blunsom 2016, "Optimizing Performance of Recurrent Neural Networks
 3. the loop keeps what the gradient needs, so nothing is computed again on the way back, and the backward loop carries
    only :math:`\partial h` and :math:`\partial c`: the gradients of the kernels, the bias and the input are
    single large products after it;
-4. in training the loops are compiled by XLA. Outside training they are plain `tf.while_loop`s, because a stock
+4. in training the loops are compiled by XLA. Outside training they are plain (`tf.while_loop`), because a stock
    TensorFlow Serving has XLA switched off and what is exported must run there; they are differentiated by TensorFlow
    itself, also after an export.
 
