@@ -9,7 +9,8 @@ each unit, as in `examples/long_memory.py` (Tallec and Ollivier 2018).
 
 The networks read the adding problem (`examples/long_memory.py`): the loss is told at the last step alone, so whatever a
 network is to learn of an earlier step t comes as ∂loss/∂h_t, and in an LSTM as ∂loss/∂c_t too. Their sizes are taken by
-differentiating the layers' own cells, step by step, before and after a short training; with `--updates 0` before it alone, which is quick.
+differentiating the layers' own cells, step by step, before and after a short training; with `--updates 0` before it
+alone, which is quick.
 
 What explodes instead, and what clipping the gradient's norm does about it, is shown on a plain network whose recurrent
 kernel was made larger (Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks").
