@@ -226,7 +226,9 @@ def draw_picture(rows: list[dict[str, Any]], exploded: list[dict[str, Any]], pat
                     sizes = np.array(row[when].get(f"{name}_sizes", []))
                     if len(sizes) and (name == "hidden" or row["network"] in ("LSTM, forget bias 3", SPREAD)):
                         label = row["network"] + (", ∂c" if name == "cell" else "")
-                        lines.append(Line(label, np.arange(1, length + 1), sizes / sizes[-1], color, dash))
+                        # The first panel's names are those of all.
+                        at = np.arange(1, length + 1)
+                        lines.append(Line("" if panels else label, at, sizes / sizes[-1], color, dash))
             title = f"{length} steps, {when} training: ∂loss/∂h_t by that at the end"
             panels.append(Panel(title, "step t", "", lines, y_log=True, y_limits=(1e-12, 1e3)))
     updates = np.arange(1, len(exploded[0]["norms"]) + 1) if exploded else []
