@@ -2,13 +2,15 @@
 
     python examples/gradient_flow.py --json
     python examples/gradient_flow.py --length 50 --length 200 --plot gradient_flow.png
+    python examples/gradient_flow.py --updates 0
 
 In the last network the forget gates begin at memories of 1 to as many steps as the sequence has, a different one in
 each unit, as in `examples/long_memory.py` (Tallec and Ollivier 2018).
 
 The networks read the adding problem (`examples/long_memory.py`): the loss is told at the last step alone, so whatever a
 network is to learn of an earlier step t comes as ∂loss/∂h_t, and in an LSTM as ∂loss/∂c_t too. Their sizes are taken by
-differentiating the layers' own cells, step by step, before and after a short training.
+differentiating the layers' own cells, step by step, before and after a short training; with `--updates 0` before it
+alone, which is quick.
 
 What explodes instead, and what clipping the gradient's norm does about it, is shown on a plain network whose recurrent
 kernel was made larger (Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks").
@@ -40,6 +42,7 @@ NETWORKS: dict[str, float | None] = {
     SPREAD: 0.0,
 }
 """From a network's name to the bias of its forget gates, which `SPREAD` draws; None for `keras.layers.SimpleRNN`."""
+WHEN = ("before", "after")
 SMALL = 1e-3
 """A gradient that is so much smaller than at the last step is called gone."""
 
@@ -50,7 +53,7 @@ class Settings:
 
     length: Annotated[tuple[int, ...], Parameter(help="Steps; give it again for other lengths.")] = (50, 200, 1000)
     units: Annotated[int, Parameter(help="Units of each network.")] = 32
-    updates: Annotated[int, Parameter(help="Updates of the training between the two measurements.")] = 500
+    updates: Annotated[int, Parameter(help="Of the training between the two measurements; 0: none.")] = 500
     batch_size: Annotated[int, Parameter(help="Sequences an update, and of a measurement.")] = 16
     learning_rate: Annotated[float, Parameter(help="Adam's.")] = 0.01
     gain: Annotated[float, Parameter(help="What the recurrent kernel is multiplied by, to explode.")] = 2.0
@@ -63,7 +66,8 @@ class Settings:
             self,
             [
                 ("length", lambda lengths: lengths and min(lengths) >= 4, "lengths of at least 4"),
-                ("units updates batch_size", lambda value: value >= 1, "at least 1"),
+                ("units batch_size", lambda value: value >= 1, "at least 1"),
+                ("updates", lambda value: value >= 0, "0 or more"),
                 ("learning_rate gain descent_rate clip_norm", lambda value: value > 0, "more than 0"),
             ],
         )
@@ -139,7 +143,9 @@ def measure(settings: Settings, network: str, length: int) -> dict[str, Any]:
     """A network's gradient before and after a training, and its error after it."""
     model = build(network, settings.units, length, settings.seed)
     seen = draw_adding(np.random.default_rng([settings.seed, 1]), settings.batch_size, length)
-    before = gradient_sizes(model, *seen)
+    sizes = {"before": gradient_sizes(model, *seen)}
+    if not settings.updates:
+        return {"network": network, "length": length, **_told(sizes)}
     optimizer = keras.optimizers.Adam(settings.learning_rate, global_clipnorm=settings.clip_norm)
     model.compile(optimizer, "mse", jit_compile=NETWORKS[network] is None)
     rng = np.random.default_rng([settings.seed, 2])
@@ -148,19 +154,19 @@ def measure(settings: Settings, network: str, length: int) -> dict[str, Any]:
     unseen = draw_adding(np.random.default_rng([settings.seed, 3]), 500, length)
     error = float(np.mean((model.predict_on_batch(unseen[0]) - unseen[1]) ** 2))
     notices.tell(f"{network}, {length} steps: mean squared error {error:.4f} after {settings.updates} updates")
-    found = {"before": before, "after": gradient_sizes(model, *seen)}
+    sizes["after"] = gradient_sizes(model, *seen)
+    return {"network": network, "length": length, "mse": error, **_told(sizes)}
+
+
+def _told(sizes: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """What is told of the sizes before and after training."""
     return {
-        "network": network,
-        "length": length,
-        "mse": error,
-        **{
-            when: {
-                **{f"{name}_sizes": part.tolist() for name, part in sizes.items()},
-                **{f"{name}_first_to_last": ratio(part) for name, part in sizes.items()},
-                "steps_back": max(map(steps_back, sizes.values())),
-            }
-            for when, sizes in found.items()
-        },
+        when: {
+            **{f"{name}_sizes": part.tolist() for name, part in by_state.items()},
+            **{f"{name}_first_to_last": ratio(part) for name, part in by_state.items()},
+            "steps_back": max(map(steps_back, by_state.values())),
+        }
+        for when, by_state in sizes.items()
     }
 
 
@@ -213,19 +219,21 @@ def draw_picture(rows: list[dict[str, Any]], exploded: list[dict[str, Any]], pat
 
     panels = []
     for length in dict.fromkeys(row["length"] for row in rows):
-        for when in ("before", "after"):
+        for when in WHEN[: len(WHEN) if exploded else 1]:
             lines = []
             for color, row in enumerate(one for one in rows if one["length"] == length):
                 for dash, name in enumerate(("hidden", "cell")):
                     sizes = np.array(row[when].get(f"{name}_sizes", []))
                     if len(sizes) and (name == "hidden" or row["network"] in ("LSTM, forget bias 3", SPREAD)):
                         label = row["network"] + (", ∂c" if name == "cell" else "")
-                        lines.append(Line(label, np.arange(1, length + 1), sizes / sizes[-1], color, dash))
+                        # The first panel's names are those of all.
+                        at = np.arange(1, length + 1)
+                        lines.append(Line("" if panels else label, at, sizes / sizes[-1], color, dash))
             title = f"{length} steps, {when} training: ∂loss/∂h_t by that at the end"
             panels.append(Panel(title, "step t", "", lines, y_log=True, y_limits=(1e-12, 1e3)))
-    updates = np.arange(1, len(exploded[0]["norms"]) + 1)
+    updates = np.arange(1, len(exploded[0]["norms"]) + 1) if exploded else []
     names = ["clipped" if one["clipped"] else "not clipped" for one in exploded]
-    for key, label in (("norms", "norm of the gradient"), ("losses", "loss")):
+    for key, label in (("norms", "norm of the gradient"), ("losses", "loss")) if exploded else ():
         lines = [
             Line(name, updates, one[key], color) for color, (name, one) in enumerate(zip(names, exploded, strict=True))
         ]
@@ -243,16 +251,16 @@ def print_report(rows: list[dict[str, Any]], exploded: list[dict[str, Any]]) -> 
         table.add_column(name, justify="left" if name == "network" else "right")
     for row in rows:
         parts = [
-            f"{row[when][f'{name}_first_to_last']:.1e}" if f"{name}_first_to_last" in row[when] else ""
-            for when in ("before", "after")
+            f"{row[when][f'{name}_first_to_last']:.1e}" if f"{name}_first_to_last" in row.get(when, {}) else ""
+            for when in WHEN
             for name in ("hidden", "cell")
         ]
         table.add_row(
             str(row["length"]),
             row["network"],
             *parts,
-            f"{row['before']['steps_back']}, {row['after']['steps_back']}",
-            f"{row['mse']:.4f}",
+            ", ".join(str(row[when]["steps_back"]) for when in WHEN if when in row),
+            f"{row['mse']:.4f}" if "mse" in row else "",
         )
     print_whole(table)
     print(f"steps back: until the gradient is below {SMALL:g} of that at the last step, before and after training")
@@ -274,7 +282,7 @@ def run(
     """Measure, train, measure again."""
     cli.check_suffix("--plot", plot, ".png")
     rows = [measure(settings, network, length) for length in settings.length for network in NETWORKS]
-    exploded = [explode(settings, clipped) for clipped in (False, True)]
+    exploded = [explode(settings, clipped) for clipped in (False, True)] if settings.updates else []
     if plot is not None:
         draw_picture(rows, exploded, plot)
     if json:

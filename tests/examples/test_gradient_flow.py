@@ -65,6 +65,15 @@ def test_it_measures_trains_and_draws(tmp_path):
     assert matplotlib.image.imread(plot).shape[0] > 600
 
 
+def test_without_updates_it_measures_alone(tmp_path):
+    plot = tmp_path / "flow.png"
+    found = call("--length", "4", "--units", "3", "--updates", "0", "--plot", plot, "--json").object
+    assert found["exploded"] == []
+    assert all("after" not in row and len(row["before"]["hidden_sizes"]) == 4 for row in found["rows"])
+    assert matplotlib.image.imread(plot).ndim == 3
+    assert "plain RNN" in call("--length", "4", "--units", "3", "--updates", "0").out
+
+
 def test_clipping_bounds_a_step_and_not_the_gradient():
     settings = gradient_flow.Settings(units=6, updates=3, batch_size=4, gain=6.0, clip_norm=0.01, descent_rate=1.0)
     free, clipped = (gradient_flow.explode(settings, one, length=12) for one in (False, True))
