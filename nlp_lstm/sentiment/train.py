@@ -16,7 +16,7 @@ from nlp_lstm.datasets.reviews import load_reviews
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
-from nlp_lstm.models.pretraining import BidirectionalLanguageModel
+from nlp_lstm.models.pretraining import BidirectionalLanguageModel, guesses
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
@@ -26,13 +26,24 @@ from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams, teach
 from nlp_lstm.sentiment.settings import BLEND, TASK, Settings
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
+from nlp_lstm.workers import ALONE, Workers
 
 SENTENCE_ENDS = (".", "!", "?", "…")
 MOST_SENTENCES = 3
 
 
-def train(source: str, run: RunFolder, settings: Settings) -> None:
-    """Train on a source and leave the best classifier in the run folder; goes on where an earlier call was stopped."""
+def train(source: str, run: RunFolder, settings: Settings, workers: Workers = ALONE) -> None:
+    """Train on a source and leave the best classifier in the run folder; goes on where an earlier call was stopped.
+
+    Several workers pre-train and train with labels together. What is fitted and not trained, the chief fits: the linear
+    unit that training begins with, the n-gram models and the mixture.
+
+    Args:
+        source: of the texts.
+        run: where to; of several workers the chief's alone.
+        settings: how.
+        workers: which train together.
+    """
     keras.utils.set_random_seed(settings.seed)
     splits = load_reviews(
         source,
@@ -43,12 +54,15 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     )
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_reviews(splits.values())}
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
-    if run.model_weights.exists():
+    config = {"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}
+    workers.agree(config)
+    if workers.is_chief:
+        run.start(config, Settings())
+    if workers.from_chief(run.model_weights.exists):
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
     texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
-    vocabulary = _run_vocabulary(run, texts, settings)
+    vocabulary = Vocabulary(workers.from_chief(lambda: _run_vocabulary(run, texts, settings).tokens))
     classifier = build_classifier(settings, len(vocabulary))
     print(
         f"{len(splits['train'])} texts to train on, {len(splits['validation'])} for validation, "
@@ -61,21 +75,30 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
     unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
     if settings.start_from:
-        _start_from(RunFolder(Path(settings.start_from)), lstm.encoder, settings)
+        if workers.is_chief:
+            _start_from(RunFolder(Path(settings.start_from)), lstm.encoder, settings)
     elif settings.pretraining_epochs:
-        _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings)
-    fit_head(trained, training, validation, run, settings)
+        _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings, workers)
+    if workers.is_chief:
+        fit_head(trained, training, validation, run, settings)
+    # What `AdversarialTraining` goes by must be the same, before the first epoch takes all weights from the chief.
+    workers.take_from_chief(trained.weights)
     if settings.teacher_order and unlabelled:
-        labels = teach(training.ids, training.labels, unlabelled, settings.teacher_order, settings.ngram_regularization)
-        training = _EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
-    _train_with_labels(trained, training, validation, vocabulary, run, settings)
+        how = (settings.teacher_order, settings.ngram_regularization)
+        labels = workers.from_chief(lambda: teach(training.ids, training.labels, unlabelled, *how))
+        taught = _EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
+    else:
+        taught = training
+    _train_with_labels(trained, taught, validation, vocabulary, run, settings, workers)
+    if not workers.is_chief:
+        return
     kernel, bias = trained.folded_head()
     lstm.head.kernel.assign(kernel[:, None])
     lstm.head.bias.assign(bias[None])
     # What is shipped stores its large tables in half precision. Rounded here, run and export hold the same numbers.
     _round_to_half(lstm.encoder.embedding.embeddings)
     if isinstance(classifier, BlendedClassifier):
-        _add_ngrams(classifier, training, validation, run, settings)
+        _add_ngrams(classifier, taught, validation, run, settings)
     with atomic_path(run.model_weights) as path:
         classifier.save_weights(path)
 
@@ -136,7 +159,9 @@ def _order_of_pass(size: int, seed: int, number: int) -> np.ndarray:
     return np.random.default_rng((seed, number)).permutation(size)
 
 
-def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings) -> None:
+def _pretrain(
+    encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings, workers: Workers
+) -> None:
     """Pre-train the encoder as two language models on whole texts, each from its beginning as a classifier reads it."""
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
     model.build((None, None))
@@ -176,8 +201,10 @@ def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFold
             epoch_batches,
             some_batches(held_out, 0),
             monitor="val_loss",
+            row_weights=lambda ids, _: guesses(ids),
         ),
         run,
+        workers=workers,
     )
 
 
@@ -188,6 +215,7 @@ def _train_with_labels(
     vocabulary: Vocabulary,
     run: RunFolder,
     settings: Settings,
+    workers: Workers,
 ) -> None:
     is_end = np.isin(vocabulary.tokens, SENTENCE_ENDS)
 
@@ -237,4 +265,5 @@ def _train_with_labels(
             patience=settings.patience,
         ),
         run,
+        workers=workers,
     )
