@@ -15,7 +15,7 @@ from typing import Any
 from nlp_lstm import cli
 from nlp_lstm.cluster import VARIABLE, Cluster, cluster_here, on_this_machine
 from nlp_lstm.errors import UserError
-from nlp_lstm.workers import ALONE, Workers
+from nlp_lstm.workers import ALONE, TRY_AGAIN, Workers
 
 MOST_WORKERS = 64
 _SECONDS_TO_STOP = 5.0
@@ -86,7 +86,7 @@ def _start(number: int) -> None:
         f"worker {failed + 1} of {number} {how}, and the others are stopped: start the same command again, and it "
         "goes on after the last whole epoch"
     )
-    raise cli.Ended(max(status, 1))
+    raise cli.Ended(TRY_AGAIN if status < 0 else status)
 
 
 def _surroundings(cluster: Cluster, threads: str, words: Path) -> dict[str, Any]:

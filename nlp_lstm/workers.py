@@ -11,6 +11,11 @@ RowWeights = Callable[[Any, Any], Any]
 """From a batch's inputs and targets to how much each row counts in the batch's loss, `(batch,)`."""
 
 
+TRY_AGAIN = 75
+"""Exit status of a worker that has lost another: the same command, started again by whatever started it, goes on.
+(`EX_TEMPFAIL` of sysexits.h; a user's mistake, which no new start mends, has 2.)"""
+
+
 class Workers:
     """One worker alone: the chief, all rows are its own, and there is nothing to sum.
 

@@ -31,11 +31,7 @@ from nlp_lstm import cli
 from nlp_lstm.cluster import Cluster
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder
-from nlp_lstm.workers import RowWeights, Value, Workers
-
-TRY_AGAIN = 75
-"""Exit status of a worker that has lost another: the same command, started again by whatever started it, goes on.
-(`EX_TEMPFAIL` of sysexits.h; a user's mistake, which no new start mends, has 2.)"""
+from nlp_lstm.workers import TRY_AGAIN, RowWeights, Value, Workers
 
 _LOOK_EVERY = 3.0
 _MOST_MISSES = 4  # in a row: a machine that is off answers nothing, each time for as long as we wait
@@ -218,7 +214,7 @@ class SeveralWorkers(Workers):
         apply = model.optimizer.apply
 
         def apply_sum(gradients: Any, variables: Any = None) -> None:
-            apply(self._weighted_sum(list(gradients), shares[-1]), variables)
+            apply(self._weighted_mean(list(gradients), shares[-1]), variables)
 
         def over_all(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
             def step_over_all(data: Any) -> Any:
@@ -251,16 +247,17 @@ class SeveralWorkers(Workers):
         model.train_step = over_all(model.train_step)
         model.test_step = over_all(model.test_step)
 
-    def _weighted_sum(self, gradients: list[Any], share: Any) -> list[Any]:
-        """The sum of gradients, each times its worker's share of the batch."""
+    def _weighted_mean(self, gradients: list[Any], share: Any) -> list[Any]:
+        """The mean of the workers' gradients, each counting as much as its worker's share of the batch."""
         some = [gradient for gradient in gradients if gradient is not None]
-        scaled = []
-        for gradient in some:
-            if isinstance(gradient, tf.IndexedSlices):
-                values = tf.math.multiply_no_nan(gradient.values, share)
-                scaled.append(tf.IndexedSlices(values, gradient.indices, gradient.dense_shape))
-            else:
-                scaled.append(tf.math.multiply_no_nan(gradient, share))
-        *sums, total = self.sum([*scaled, share])
-        means = iter([one / total if not isinstance(one, tf.IndexedSlices) else one for one in sums])
+        *sums, total = self.sum([*(_scaled(gradient, share) for gradient in some), share])
+        means = (_scaled(one, 1.0 / total) for one in sums)
         return [None if gradient is None else next(means) for gradient in gradients]
+
+
+def _scaled(gradient: Any, factor: Any) -> Any:
+    """A gradient times a number, which 0 makes 0 whatever it was."""
+    if isinstance(gradient, tf.IndexedSlices):  # and stays it, since Keras clips it in a way of its own
+        values = tf.math.multiply_no_nan(gradient.values, factor)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return tf.math.multiply_no_nan(gradient, factor)

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from forked_workers import train_forked
 
-pytestmark = pytest.mark.thorough
+from nlp_lstm.workers import TRY_AGAIN
 
-TRY_AGAIN = 75
+pytestmark = pytest.mark.thorough
 
 CHAR_LM = {
     "seed": 5,
@@ -120,6 +120,8 @@ def assert_same_weights(folder, other, names, atol):
         expected, found = weights(folder / name), weights(other / name)
         assert found.keys() == expected.keys()
         for key, value in expected.items():
+            if key.startswith("vars/") and "training-best" in name:
+                continue  # where a language model stands in its streams: the chief knows of its own alone
             np.testing.assert_allclose(found[key], value, rtol=0, atol=atol, err_msg=f"{name}: {key}")
 
 
@@ -267,7 +269,7 @@ def test_workers_on_this_machine(flags, tmp_path):
     workers = psutil.Process(program.pid).children(recursive=True)
     workers[-1].kill()
     out, told = program.communicate(timeout=60)
-    assert (program.returncode, out) == (1, "")
+    assert (program.returncode, out) == (TRY_AGAIN, "")
     assert told.splitlines()[-1].endswith(
         "worker 2 of 2 was killed (SIGKILL), and the others are stopped: start the same command again, and it goes on "
         "after the last whole epoch"
