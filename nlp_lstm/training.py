@@ -273,7 +273,8 @@ def train_stage(
     workers.distribute(model)
     if workers.is_chief:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
-    done, metrics = workers.from_chief(lambda: [_last_checkpoint(run, stage), run.metrics()])
+    done = workers.from_chief(lambda: _last_checkpoint(run, stage))
+    metrics = workers.from_chief(run.metrics)
     others = [row for row in metrics if row["stage"] != stage.name]
     rows = [row for row in metrics if row["stage"] == stage.name and row["epoch"] <= done]
     if done or workers.number > 1:

@@ -98,7 +98,7 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     # What is shipped stores its large tables in half precision. Rounded here, run and export hold the same numbers.
     _round_to_half(lstm.encoder.embedding.embeddings)
     if isinstance(classifier, BlendedClassifier):
-        _add_ngrams(classifier, taught, validation, run, settings)
+        _add_ngrams(classifier, training, validation, run, settings)
     with atomic_path(run.model_weights) as path:
         classifier.save_weights(path)
 
@@ -133,7 +133,7 @@ def _add_ngrams(
     run: RunFolder,
     settings: Settings,
 ) -> None:
-    """Fit the n-gram model on the training texts and the mixture on the validation texts."""
+    """Fit the n-gram model on the labelled training texts and the mixture on the validation texts."""
     started, cpu_started = time.perf_counter(), time.process_time()
     fit_ngrams(classifier.ngrams, training.ids, training.labels, settings.ngram_regularization)
     _round_to_half(classifier.ngrams.table)
