@@ -15,10 +15,13 @@ import contextvars
 import json
 import logging
 import os
+import signal
 import socket
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,8 +37,7 @@ from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.workers import TRY_AGAIN, RowWeights, Value, Workers
 
 _LOOK_EVERY = 3.0
-_MOST_MISSES = 4  # in a row: a machine that is off answers nothing, each time for as long as we wait
-_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
+_MOST_MISSES = 3  # in a row: a machine that is off answers nothing, each time for as long as we wait
 
 
 class SeveralWorkers(Workers):
@@ -59,22 +61,39 @@ class SeveralWorkers(Workers):
         self._ended = threading.Event()
         # What it has to say of lost workers, it says in paragraphs, and again and again.
         tf.get_logger().setLevel(logging.CRITICAL)
-        self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        name = f"worker {self.place + 1} of {self.number} ({self._addresses[self.place]})"
+        print(f"{name}{', the chief' if self.is_chief else ''}: waiting for the others", file=sys.stderr, flush=True)
+        with _interruptible():
+            try:
+                self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            except tf.errors.OpError as error:
+                raise UserError(
+                    f"{name} cannot begin ({_first_line(error)}): see that TF_CONFIG has its address"
+                ) from None
+        if self._strategy.num_replicas_in_sync != self.number:
+            raise UserError(
+                f"{name} sees several GPUs: start a worker for each, and let it see one (CUDA_VISIBLE_DEVICES)"
+            )
         self._summed = tf.function(self._sum, autograph=False)
         self._summed_bytes = tf.function(self._sum, [tf.TensorSpec([None], tf.int32)], autograph=False)
 
     def __enter__(self) -> Self:
-        self.sum([tf.zeros([])])  # all are here
+        with _interruptible():
+            self.sum([tf.zeros([])])  # all are here
         watch = contextvars.copy_context().run
         threading.Thread(target=watch, args=(self._watch,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if isinstance(error, _LOST):
+        if _tells_of_a_loss(error):
             self._give_up(str(error))
         if error is None:
-            # A worker that has passed the second sum knows that all have passed the first: the second may fail.
-            self.sum([tf.zeros([])])
+            try:
+                self.sum([tf.zeros([])])
+            except tf.errors.OpError as late:
+                self._give_up(str(late))
+            # Who has passed this knows that all have come to it. One more, which may fail: who passes that knows that
+            # all have passed the first, and no longer need what is here.
             self._ended.set()
             last = threading.Thread(target=self._sum_whatever_comes, daemon=True)
             last.start()
@@ -91,8 +110,9 @@ class SeveralWorkers(Workers):
     def _watch(self) -> None:
         """End this process when another can no longer be reached, whatever this one is doing."""
         misses = dict.fromkeys(self._addresses, 0)
+        del misses[self._addresses[self.place]]
         while not self._ended.wait(_LOOK_EVERY):
-            for address in self._addresses:
+            for address in misses:
                 host, port = address.rsplit(":", 1)
                 try:
                     with socket.create_connection((host.strip("[]"), int(port)), timeout=_LOOK_EVERY):
@@ -253,6 +273,30 @@ class SeveralWorkers(Workers):
         *sums, total = self.sum([*(_scaled(gradient, share) for gradient in some), share])
         means = (_scaled(one, 1.0 / total) for one in sums)
         return [None if gradient is None else next(means) for gradient in gradients]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the process at once: TensorFlow waits for others without listening."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _tells_of_a_loss(error: BaseException | None) -> bool:
+    """Whether it is what TensorFlow raises when it waits for a worker that is gone."""
+    if isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
+        return True
+    return isinstance(error, tf.errors.OpError) and "ollective" in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
 
 
 def _scaled(gradient: Any, factor: Any) -> Any:
