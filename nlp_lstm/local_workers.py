@@ -72,16 +72,20 @@ def _start(number: int) -> None:
         if failed is None:
             return
         status = processes[failed].wait()
-        if status == 2:  # a mistake of the user's, which the others, too, may be about to tell
+        if status == 2:  # a mistake of the user's, which the chief, too, may be about to tell
             with contextlib.suppress(subprocess.TimeoutExpired):
                 processes[0].wait(_SECONDS_TO_STOP)
             if processes[0].poll() == 2:
                 raise cli.Ended(2)
-        last = words[failed].read_text("utf-8", "replace")[-_LAST_WORDS:].strip() if failed else ""
+        said = words[failed].read_text("utf-8", "replace").strip() if failed else ""
+        last = said[-_LAST_WORDS:].splitlines()[-1:]
+    if status == 2 and last:
+        print(*last, file=sys.stderr)
+        raise cli.Ended(2)
     if status < 0:
         how = f"was killed ({signal.Signals(-status).name})"
     else:
-        how = f"stopped with status {status}" + (f" ({last.splitlines()[-1].strip()})" if last else "")
+        how = f"stopped with status {status}" + (f" ({last[0].strip()})" if last else "")
     cli.tell(
         f"worker {failed + 1} of {number} {how}, and the others are stopped: start the same command again, and it "
         "goes on after the last whole epoch"

@@ -170,8 +170,8 @@ class SeveralWorkers(Workers):
             variable.assign(value)
 
     def agree(self, config: dict[str, Any]) -> None:
-        chiefs = self.from_chief(lambda: config)
-        own = json.loads(json.dumps(config))
+        own = json.loads(json.dumps(config))  # as it comes from the chief
+        chiefs = self.from_chief(lambda: own)
         changed = sorted(key for key in {*chiefs, *own} if chiefs.get(key) != own.get(key))
         if changed:
             raise UserError(
