@@ -3,8 +3,9 @@
     python benchmarks/workers.py
     sudo env "PATH=$PATH" python benchmarks/workers.py --link 1gbit
 
-A step is that of `apps/char_lm.py train` (two LSTMs of 512 units, windows of 128 characters, Adam, gradient clipped). With `--link` each worker is in a network namespace of its own, a pair of virtual cards
-between them that is so fast, for which the program must be run as root.
+A step is that of `apps/char_lm.py train` (two LSTMs of 512 units, windows of 128 characters, Adam, gradient clipped).
+With `--link` each worker is in a network namespace of its own, a pair of virtual cards between them that is so fast,
+for which the program must be run as root.
 """
 
 import argparse

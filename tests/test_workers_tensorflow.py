@@ -1,4 +1,4 @@
-"""What one of several workers takes of a batch, and that it touches no private name. Several: test_several_workers.py."""
+"""What one of several workers takes of a batch, and that it touches no private name."""
 
 import ast
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_known_shapes_stay_known():
 
 @pytest.mark.parametrize("name", ["workers", "workers_tensorflow", "local_workers", "cluster"])
 def test_no_private_name_of_another_package(name):
-    """What Keras and TensorFlow may change without a word: all that is summed goes through what is theirs to override."""
+    """Keras and TensorFlow may change one without a word: what they let others override is enough."""
     tree = ast.parse((Path(nlp_lstm.__file__).parent / f"{name}.py").read_text("utf-8"))
     private = [
         ast.unparse(node)
