@@ -239,6 +239,9 @@ class SeveralWorkers(Workers):
         def over_all(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
             def step_over_all(data: Any) -> Any:
                 inputs, targets, weights = data
+                for metric in model.metrics:  # those of `compile` have their variables only when they have been built
+                    if not getattr(metric, "built", True):
+                        metric.build(targets, targets)
                 share = tf.reduce_sum(weights)
                 states = [(metric.name == "loss", metric.variables) for metric in model.metrics]
                 before = [[tf.identity(keras.ops.convert_to_tensor(part)) for part in parts] for _, parts in states]

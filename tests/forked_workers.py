@@ -87,23 +87,59 @@ def killed_in(train_stage, stage_name, epoch, batch):
     return killed
 
 
-def ends_of(processes):
-    """Their statuses in order, None for one that had to be stopped."""
-    statuses, since = {}, None
-    while len(statuses) < len(processes):
-        for process in set(processes) - statuses.keys():
+class Running:
+    """The workers of a case, from their start to their ends."""
+
+    def __init__(self, case, told):
+        self.run = case["run"]
+        self.told = told
+        clusters = on_this_machine(len(told)) if len(told) > 1 else [None]
+        self.processes = [self.forked(case, place, clusters[place]) for place in range(len(told))]
+        self.statuses = {}
+        self.failed_at = None
+
+    def forked(self, case, place, cluster):
+        process = os.fork()
+        if not process:
+            sys.exit(become_worker(case, place, cluster, self.told[place]))
+        return process
+
+    def look(self):
+        """Whether all have ended."""
+        for process in set(self.processes) - self.statuses.keys():
             found, status = os.waitpid(process, os.WNOHANG)
             if found:
-                statuses[process] = os.waitstatus_to_exitcode(status)
-                if statuses[process] and since is None:
-                    since = time.monotonic()
-        if since is not None and time.monotonic() - since > SECONDS_TO_NOTICE:
-            for process in set(processes) - statuses.keys():
+                self.statuses[process] = os.waitstatus_to_exitcode(status)
+                if self.statuses[process] and self.failed_at is None:
+                    self.failed_at = time.monotonic()
+        if self.failed_at is not None and time.monotonic() - self.failed_at > SECONDS_TO_NOTICE:
+            for process in set(self.processes) - self.statuses.keys():
                 os.kill(process, signal.SIGKILL)
                 os.waitpid(process, 0)
-                statuses[process] = None
+                self.statuses[process] = None
+        return len(self.statuses) == len(self.processes)
+
+    def results(self):
+        statuses = (self.statuses[process] for process in self.processes)
+        return [(status, words.read_text()) for status, words in zip(statuses, self.told, strict=True)]
+
+
+def run_all(cases, path):
+    """In their order, as many at once as two processors have room for, but those of one run folder one by one."""
+    waiting, running, results = list(enumerate(cases)), {}, {}
+    while waiting or running:
+        for number in [number for number, each in running.items() if each.look()]:
+            results[number] = running.pop(number).results()
+        if waiting:
+            number, case = waiting[0]
+            workers = case.get("workers", 1)
+            room = 2 - sum(len(each.processes) for each in running.values())
+            if workers <= room and all(each.run != case["run"] for each in running.values()):
+                told = [path.with_name(f"told_{number}_{place}") for place in range(workers)]
+                running[number] = Running(case, told)
+                waiting.pop(0)
         time.sleep(0.05)
-    return [statuses[process] for process in processes]
+    return [results[number] for number in range(len(cases))]
 
 
 if __name__ == "__main__":
@@ -113,17 +149,4 @@ if __name__ == "__main__":
     import sklearn.linear_model  # noqa: F401
     import tensorflow as tf
 
-    results = []
-    for number, case in enumerate(json.loads(path.read_text())):
-        workers = case.get("workers", 1)
-        clusters = [None] if workers == 1 else on_this_machine(workers)
-        told = [path.with_name(f"told_{number}_{place}") for place in range(workers)]
-        processes = []
-        for place, cluster in enumerate(clusters):
-            process = os.fork()
-            if not process:
-                sys.exit(become_worker(case, place, cluster, told[place]))
-            processes.append(process)
-        statuses = ends_of(processes)
-        results.append([(status, words.read_text()) for status, words in zip(statuses, told, strict=True)])
-    print(json.dumps(results))
+    print(json.dumps(run_all(json.loads(path.read_text()), path)))

@@ -115,14 +115,14 @@ def weights(path):
     return found
 
 
-def assert_same_weights(folder, other, names, atol):
+def assert_same_weights(folder, other, names, atol, rtol=0.0):
     for name in names:
         expected, found = weights(folder / name), weights(other / name)
         assert found.keys() == expected.keys()
         for key, value in expected.items():
             if key.startswith("vars/") and "training-best" in name:
                 continue  # where a language model stands in its streams: the chief knows of its own alone
-            np.testing.assert_allclose(found[key], value, rtol=0, atol=atol, err_msg=f"{name}: {key}")
+            np.testing.assert_allclose(found[key], value, rtol=rtol, atol=atol, err_msg=f"{name}: {key}")
 
 
 def rows(folder):
@@ -144,12 +144,13 @@ class TestTheWeightsAreThoseOfOneWorker:
         folder = tmp_path_factory.mktemp("same")
         cases = {}
         for app, settings in SETTINGS.items():
-            for optimizer, options in (("sgd", {"rate": 0.3}), ("adam", {})):
+            for optimizer, options in (("sgd", {"rate": 0.1}), ("adam", {})):
                 used = settings if optimizer == "sgd" else {**settings, **ADAM[app]}
                 for workers in (1, 2):
                     run = folder / f"{app}-{optimizer}-{workers}"
                     how = {"app": app, "source": sources[app], "settings": used, "workers": workers, **options}
                     cases[app, optimizer, workers] = {**how, "run": run}
+        cases = dict(sorted(cases.items(), key=lambda item: item[0][2]))  # those of one worker take turns in pairs
         results = train_forked(list(cases.values()), folder)
         for key, result in zip(cases, results, strict=True):
             assert [status for status, _ in result] == [0] * key[2], (key, result)
@@ -162,7 +163,8 @@ class TestTheWeightsAreThoseOfOneWorker:
         names = ["model.weights.h5", "checkpoints/training-best.weights.h5"]
         if app == "sentiment":
             names += ["checkpoints/pretraining-best.weights.h5", "checkpoints/head-best.weights.h5"]
-        assert_same_weights(alone, together, names, atol)
+        # The last layer of a classifier is divided by the spread of each feature, which may be 1000 times as small.
+        assert_same_weights(alone, together, names, atol, rtol=1e-5 if app == "sentiment" else 0.0)
 
     @pytest.mark.parametrize("app", SETTINGS)
     def test_figures(self, runs, app):
