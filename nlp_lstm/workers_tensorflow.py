@@ -62,7 +62,10 @@ class SeveralWorkers(Workers):
         # What it has to say of lost workers, it says in paragraphs, and again and again.
         tf.get_logger().setLevel(logging.CRITICAL)
         name = f"worker {self.place + 1} of {self.number} ({self._addresses[self.place]})"
-        print(f"{name}{', the chief' if self.is_chief else ''}: waiting for the others", file=sys.stderr, flush=True)
+        if not all(address.startswith("127.") for address in self._addresses):  # one had to start each elsewhere
+            print(
+                f"{name}{', the chief' if self.is_chief else ''}: waiting for the others", file=sys.stderr, flush=True
+            )
         with _interruptible():
             try:
                 self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
