@@ -48,7 +48,7 @@ def train_together(flag: str | None, train: Callable[[Workers], None]) -> None:
     cli.import_tensorflow_quietly()
     from nlp_lstm.workers_tensorflow import SeveralWorkers  # not before: TensorFlow takes seconds to import
 
-    with SeveralWorkers(cluster) as workers:
+    with SeveralWorkers(cluster, tells=number is None) as workers:
         train(workers)
 
 
@@ -103,12 +103,19 @@ def _surroundings(cluster: Cluster, threads: str, words: Path) -> dict[str, Any]
 
 
 def _first_that_failed(processes: list[subprocess.Popen]) -> int | None:
+    since = None
     while True:
         statuses = [process.poll() for process in processes]
-        for place, status in enumerate(statuses):
-            if status:
-                return place
-        if None not in statuses:
+        failed = [place for place, status in enumerate(statuses) if status]
+        # One that has lost another was not the first.
+        first = [place for place in failed if statuses[place] != TRY_AGAIN]
+        if first:
+            return first[0]
+        if failed:
+            since = since or time.monotonic()
+            if None not in statuses or time.monotonic() - since > _SECONDS_TO_STOP:
+                return failed[0]
+        elif None not in statuses:
             return None
         time.sleep(0.1)
 

@@ -51,9 +51,10 @@ class SeveralWorkers(Workers):
 
     Args:
         cluster: as `TF_CONFIG` describes it, which must be in the environment.
+        tells: whether to tell that others are waited for, and that one was lost, which who started them may do.
     """
 
-    def __init__(self, cluster: Cluster):
+    def __init__(self, cluster: Cluster, tells: bool = True):
         super().__init__(len(cluster.addresses), cluster.place)
         self._addresses = cluster.addresses
         self._scratch = tempfile.TemporaryDirectory(prefix="nlp_lstm_worker_", ignore_cleanup_errors=True)
@@ -62,7 +63,8 @@ class SeveralWorkers(Workers):
         # What it has to say of lost workers, it says in paragraphs, and again and again.
         tf.get_logger().setLevel(logging.CRITICAL)
         name = f"worker {self.place + 1} of {self.number} ({self._addresses[self.place]})"
-        if not all(address.startswith("127.") for address in self._addresses):  # one had to start each elsewhere
+        self._tells = tells
+        if tells:
             print(
                 f"{name}{', the chief' if self.is_chief else ''}: waiting for the others", file=sys.stderr, flush=True
             )
@@ -128,11 +130,12 @@ class SeveralWorkers(Workers):
                     self._give_up(address)
 
     def _give_up(self, why: str) -> None:
-        lost = next((address for address in self._addresses if address in why), "")
-        cli.tell(
-            f"another worker of this training has stopped or cannot be reached{f' ({lost})' if lost else ''}: "
-            "start all workers again with the same command, and they go on after the last whole epoch"
-        )
+        if self._tells:
+            lost = next((address for address in self._addresses if address in why), "")
+            cli.tell(
+                f"another worker of this training has stopped or cannot be reached{f' ({lost})' if lost else ''}: "
+                "start all workers again with the same command, and they go on after the last whole epoch"
+            )
         os._exit(TRY_AGAIN)
 
     def sum(self, values: Any) -> Any:

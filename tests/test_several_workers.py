@@ -272,6 +272,7 @@ def test_workers_on_this_machine(flags, tmp_path):
     workers[-1].kill()
     out, told = program.communicate(timeout=60)
     assert (program.returncode, out) == (TRY_AGAIN, "")
+    assert "another worker of this training" not in told  # who started them tells it
     assert told.splitlines()[-1].endswith(
         "worker 2 of 2 was killed (SIGKILL), and the others are stopped: start the same command again, and it goes on "
         "after the last whole epoch"
