@@ -64,6 +64,7 @@ class SeveralWorkers(Workers):
         tf.get_logger().setLevel(logging.CRITICAL)
         name = f"worker {self.place + 1} of {self.number} ({self._addresses[self.place]})"
         self._tells = tells
+        self._parent = os.getppid()
         if tells:
             print(
                 f"{name}{', the chief' if self.is_chief else ''}: waiting for the others", file=sys.stderr, flush=True
@@ -117,6 +118,8 @@ class SeveralWorkers(Workers):
         misses = dict.fromkeys(self._addresses, 0)
         del misses[self._addresses[self.place]]
         while not self._ended.wait(_LOOK_EVERY):
+            if not self._tells and os.getppid() != self._parent:
+                os._exit(TRY_AGAIN)  # who started it here, and would start another, was killed
             for address in misses:
                 host, port = address.rsplit(":", 1)
                 try:
