@@ -57,6 +57,7 @@ def timed(workers, steps):
     trained.compile(
         adam(0.003, 1000, final_share=0.01, clip_norm=1.0, averaging=0.998), loss=mean_of_outputs, jit_compile=False
     )
+    trained.optimizer.build(trained.trainable_variables)
     workers.distribute(trained)
     ids = np.random.default_rng(0).integers(0, SYMBOLS, (rows, WINDOW + 1)).astype(np.int32)
     batches = tf.data.Dataset.from_tensors((ids, np.zeros(rows, np.float32))).repeat(steps)

@@ -142,7 +142,7 @@ TOLERANCES = {"sgd": 1e-6, "adam": 1e-4}
 class TestTheWeightsAreThoseOfOneWorker:
     @pytest.fixture(scope="class")
     def runs(self, sources, tmp_path_factory):
-        """Folders by app, optimizer and number of workers; "2 then 1" had two, of which one was killed, and then one."""
+        """Folders by app, optimizer and number of workers; "2 then 1" had two until one was killed."""
         folder = tmp_path_factory.mktemp("same")
 
         def case(app, optimizer, workers, **options):
