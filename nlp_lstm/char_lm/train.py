@@ -110,7 +110,7 @@ def _train(
     validation: np.ndarray,
     run: RunFolder,
     settings: Settings,
-    workers: Workers,
+    workers: Workers = ALONE,
 ) -> None:
     size = settings.batch_size
     trained = CarriedStateTraining(model, size, workers.rows(size))

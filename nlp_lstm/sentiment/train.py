@@ -160,7 +160,7 @@ def _order_of_pass(size: int, seed: int, number: int) -> np.ndarray:
 
 
 def _pretrain(
-    encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings, workers: Workers
+    encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings, workers: Workers = ALONE
 ) -> None:
     """Pre-train the encoder as two language models on whole texts, each from its beginning as a classifier reads it."""
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
@@ -215,7 +215,7 @@ def _train_with_labels(
     vocabulary: Vocabulary,
     run: RunFolder,
     settings: Settings,
-    workers: Workers,
+    workers: Workers = ALONE,
 ) -> None:
     is_end = np.isin(vocabulary.tokens, SENTENCE_ENDS)
 
