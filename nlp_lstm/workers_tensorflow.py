@@ -37,6 +37,7 @@ from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.workers import TRY_AGAIN, RowWeights, Value, Workers
 
 _LOOK_EVERY = 3.0
+_MOST_SECONDS_TO_PART = 30.0
 _MOST_MISSES = 3  # in a row: a machine that is off answers nothing, each time for as long as we wait
 
 
@@ -46,8 +47,8 @@ class SeveralWorkers(Workers):
     To enter waits for all of them, and to leave, too. In between the process ends with `TRY_AGAIN` and one line on
     standard error when another is lost: what TensorFlow has begun with a worker that is gone cannot be ended in order.
 
-    Must be made before TensorFlow has done anything else. All ends of connections are open to whoever reaches them:
-    workers belong in a network of their own.
+    Must be made before TensorFlow has done anything else. A worker's port is open to whoever reaches it, and asks nobody
+    who they are: workers belong in a network of their own.
 
     Args:
         cluster: as `TF_CONFIG` describes it, which must be in the environment.
@@ -85,7 +86,7 @@ class SeveralWorkers(Workers):
 
     def __enter__(self) -> Self:
         with _interruptible():
-            self.sum([tf.zeros([])])  # all are here
+            self._meet()
         watch = contextvars.copy_context().run
         threading.Thread(target=watch, args=(self._watch,), daemon=True).start()
         return self
@@ -94,18 +95,22 @@ class SeveralWorkers(Workers):
         if _tells_of_a_loss(error):
             self._give_up(str(error))
         if error is None:
-            try:
-                self.sum([tf.zeros([])])
-            except tf.errors.OpError as late:
-                self._give_up(str(late))
-            # Who has passed this knows that all have come to it. One more, which may fail: who passes that knows that
-            # all have passed the first, and no longer need what is here.
+            self._meet()
+            # All have come to this, but some may still have to hear of it from here. So once more, which may fail: who
+            # passes knows that all have passed the first.
             self._ended.set()
             last = threading.Thread(target=self._sum_whatever_comes, daemon=True)
             last.start()
-            last.join(_LOOK_EVERY)
+            last.join(_MOST_SECONDS_TO_PART)
         self._ended.set()
         self._scratch.cleanup()
+
+    def _meet(self) -> None:
+        """Wait until all are here."""
+        try:
+            self.sum([tf.zeros([])])
+        except tf.errors.OpError as error:
+            self._give_up(str(error))
 
     def _sum_whatever_comes(self) -> None:
         try:
