@@ -47,8 +47,8 @@ class SeveralWorkers(Workers):
     To enter waits for all of them, and to leave, too. In between the process ends with `TRY_AGAIN` and one line on
     standard error when another is lost: what TensorFlow has begun with a worker that is gone cannot be ended in order.
 
-    Must be made before TensorFlow has done anything else. A worker's port is open to whoever reaches it, and asks nobody
-    who they are: workers belong in a network of their own.
+    Must be made before TensorFlow has done anything else. A worker's port is open to whoever reaches it:
+    workers belong in a network of their own.
 
     Args:
         cluster: as `TF_CONFIG` describes it, which must be in the environment.
