@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 import nlp_lstm
-from nlp_lstm.models.pretraining import guesses
+from nlp_lstm.models.encoder import BidirectionalEncoder
+from nlp_lstm.models.pretraining import BidirectionalLanguageModel, guesses
+from nlp_lstm.training import reseed
 from nlp_lstm.workers import Workers
 from nlp_lstm.workers_tensorflow import SeveralWorkers
 
@@ -67,6 +69,26 @@ def test_known_shapes_stay_known():
     dataset = tf.data.Dataset.from_tensors((np.zeros((5, 3), np.int32), np.zeros(5, np.float32)))
     own = worker(2, 1).own_rows(dataset)
     assert [tuple(part.shape) for part in own.element_spec] == [(3, 3), (3,), (3,)]
+
+
+def test_masks_are_a_worker_s_own_and_what_a_model_draws_is_everyone_s():
+    encoder = BidirectionalEncoder(30, 3, 2, word_dropout=0.5, dropout=0.5, seed=1)
+    model = BidirectionalLanguageModel(encoder, samples=8, seed=1)
+    model.build((None, None))
+
+    def seeds(epoch, worker):
+        reseed(model, epoch, worker)
+        return {
+            variable.path: tuple(variable.numpy()) for variable in model.variables if "seed_generator" in variable.path
+        }
+
+    found = {(epoch, worker): seeds(epoch, worker) for epoch in (3, 4) for worker in range(3)}
+    everyones = model.seed_generator.state.path
+    assert len(found[3, 0]) > 3
+    for path in found[3, 0]:
+        drawn = {key: seeds_of[path] for key, seeds_of in found.items()}
+        assert len(set(drawn.values())) == (2 if path == everyones else 6)
+    assert seeds(3, 1) == found[3, 1]  # from wherever they stood
 
 
 @pytest.mark.parametrize("name", ["workers", "workers_tensorflow", "local_workers", "cluster"])
