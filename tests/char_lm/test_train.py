@@ -279,8 +279,8 @@ class TestStopped:
         before = tree(run)
         original = training.reseed
 
-        def spoiling(model, epoch):
-            original(model, epoch)
+        def spoiling(model, epoch, place):
+            original(model, epoch, place)
             model.trainable_weights[0].assign(model.trainable_weights[0] * math.nan)
 
         monkeypatch.setattr(training, "reseed", spoiling)
