@@ -18,6 +18,9 @@ PRETRAINING = "pretraining"
 HEAD = "head"
 "Names the line of `metrics.jsonl` that tells how good a linear unit over the encoder is before any fine-tuning."
 
+CALIBRATION = "calibration"
+"Names the line of `metrics.jsonl` that tells the temperature by which the logits are divided."
+
 BLEND = "blend"
 "Names the line of `metrics.jsonl` that tells the validation accuracy of the LSTM, of the n-grams and of both."
 

@@ -87,12 +87,13 @@ def _logits(
             "from the same run, with --start-from"
         )
     lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
-    both = np.stack([_lstm_logits(lstm, others), by_ngrams], axis=1)
+    both = np.stack([lstm_logits(lstm, others), by_ngrams], axis=1)
     mixture = LogisticRegression().fit(both[len(unlabelled) :], validation.labels)
     return mixture.decision_function(both[: len(unlabelled)])
 
 
-def _lstm_logits(lstm: Any, ids: Sequence[np.ndarray]) -> np.ndarray:
+def lstm_logits(lstm: Any, ids: Sequence[np.ndarray]) -> np.ndarray:
+    """The logits of texts `(texts,)`, as token ids, by a classifier without n-grams."""
     logits = np.zeros(len(ids))
     for places, batch in batches.sorted_batches(ids, _TOKENS_PER_BATCH):
         logits[places] = keras.ops.convert_to_numpy(lstm(batch)).reshape(-1)

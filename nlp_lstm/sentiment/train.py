@@ -22,10 +22,11 @@ from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
+from nlp_lstm.sentiment.calibration import temperature
 from nlp_lstm.sentiment.head_fitting import fit_head
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
-from nlp_lstm.sentiment.settings import BLEND, PRETRAINING, TASK, Settings
-from nlp_lstm.sentiment.teaching import EncodedTexts, taught_labels
+from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, PRETRAINING, TASK, Settings
+from nlp_lstm.sentiment.teaching import EncodedTexts, lstm_logits, taught_labels
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 from nlp_lstm.weights_file import save_weights
@@ -110,6 +111,8 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     _round_to_half(lstm.encoder.embedding.embeddings)
     if isinstance(classifier, BlendedClassifier):
         _add_ngrams(classifier, training, validation, run, settings)
+    else:
+        _calibrate(classifier, validation, run)
     save_weights(classifier, run.model_weights)
 
 
@@ -144,6 +147,19 @@ def _start_from(other: RunFolder, encoder: BidirectionalEncoder, settings: Setti
 
 def _round_to_half(table: Any) -> None:
     table.assign(keras.ops.convert_to_numpy(table).astype(np.float16).astype(np.float32))
+
+
+def _calibrate(classifier: SentimentClassifier, validation: EncodedTexts, run: RunFolder) -> None:
+    """Divide the logits by the temperature that suits the validation texts; a mixture has its own scale."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    found = temperature(lstm_logits(classifier, validation.ids), validation.labels)
+    for weight in (classifier.head.kernel, classifier.head.bias):
+        weight.assign(weight / found)
+    row = {"stage": CALIBRATION, "epoch": 1, "temperature": found}
+    row["seconds"] = round(time.perf_counter() - started, 2)
+    row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
+    run.write_metrics([*(other for other in run.metrics() if other["stage"] != CALIBRATION), row])
+    print(f"{CALIBRATION}: the logits are divided by {found:.3f}", file=sys.stderr)
 
 
 def _add_ngrams(
