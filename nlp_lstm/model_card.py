@@ -10,7 +10,7 @@ from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.visible import for_terminal
 
 # Settings that name a place: a reader of the card has others.
-_PLACES = ("data", "source_file", "target_file", "extra_data", "start_from")
+_PLACES = ("data", "source_file", "target_file", "extra_data", "start_from", "teacher_run")
 
 
 def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
@@ -27,7 +27,10 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
     rows = [row for run in runs for row in run.metrics()]
     return {
         "commands": [
-            command for run in runs for config in _history(run) if (command := train_command(config, defaults))
+            command
+            for run in runs
+            for config in (*run.earlier_configs(), run.config())
+            if (command := train_command(config, defaults))
         ],
         "evaluations": [{**found, "data": Path(found["data"]).name} for found in runs[0].evaluations()],
         "minutes": sum(row["seconds"] for row in rows) / 60,
@@ -35,12 +38,6 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
         "figure": figure_with_interval,
         "cell": table_cell,
     }
-
-
-def _history(run: RunFolder) -> list[dict[str, Any]]:
-    """The settings of the run that this one took its encoder from, where there is one, and its own."""
-    earlier = run.earlier_config()
-    return [*([earlier] if earlier else []), run.config()]
 
 
 def train_command(config: Mapping[str, Any], defaults: Any) -> str:
@@ -52,7 +49,7 @@ def train_command(config: Mapping[str, Any], defaults: Any) -> str:
     "python apps/sentiment.py train --data 'my reviews.csv' --run RUN --no-header --units 64"
     """
     flags: list[str] = []
-    for name in _PLACES[:-1]:
+    for name in _PLACES[:4]:
         if config.get(name):
             flags += [_flag(name), shlex.quote(Path(config[name]).name)]
     flags += ["--run", "RUN"]

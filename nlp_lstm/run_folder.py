@@ -129,17 +129,23 @@ class RunFolder:
         with atomic_path(self.metrics_path) as path:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
-    def keep_earlier(self, other: "RunFolder", stage: str) -> None:
-        """Keep of a run from which this one takes a stage's weights how it was started, and the stage's metrics."""
-        with atomic_path(self.path / "earlier.json") as path:
-            path.write_text(json.dumps(other.config(), indent=2) + "\n", encoding="utf-8")
-        taken = [row for row in other.metrics() if row["stage"] == stage]
-        self.write_metrics([*taken, *(row for row in self.metrics() if row["stage"] != stage)])
+    def keep_earlier(self, other: "RunFolder", stage: str, name: str) -> None:
+        """Keep of a run that this one builds on how it was started, and a stage's metrics by another name.
 
-    def earlier_config(self) -> dict[str, Any] | None:
-        """How the run was started from which this one took weights; None where there is none."""
+        So that a model card tells all that it took.
+        """
+        configs = [*self.earlier_configs(), *other.earlier_configs(), other.config()]
+        with atomic_path(self.path / "earlier.json") as path:
+            # Each once, in their order, as a run that goes on keeps them anew.
+            once = list({json.dumps(config): config for config in configs}.values())
+            path.write_text(json.dumps(once, indent=2) + "\n", encoding="utf-8")
+        taken = [{**row, "stage": name} for row in other.metrics() if row["stage"] == stage]
+        self.write_metrics([*taken, *(row for row in self.metrics() if row["stage"] != name)])
+
+    def earlier_configs(self) -> list[dict[str, Any]]:
+        """How the runs were started that this one builds on, those first on which others build."""
         path = self.path / "earlier.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
     def keep_evaluation(self, result: dict[str, Any]) -> None:
         """Keep figures of a split, where the model card of an export finds them."""

@@ -16,10 +16,11 @@ _ROOM_OF_A_VARIABLE, _ROOM_OF_A_FILE = 8_192, 65_536
 def save_weights(model: Any, target: Path) -> None:
     """Save the weights of a Keras model, and of its optimizer, in place of a file that may be there.
 
-    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_weights(model, Path(folder, "model.weights.h5"))
-    ...     os.listdir(folder)
+    >>> import keras
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
+    >>> save_weights(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), folder / "model.weights.h5")
+    >>> os.listdir(folder)
     ['model.weights.h5']
 
     Where a disk is full while HDF5 writes, it may say nothing, leave a file that cannot be read, and end the process

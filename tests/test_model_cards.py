@@ -170,8 +170,8 @@ class TestCommand:
 
         def keep(run):
             run.config_path.write_text(json.dumps({**run.config(), "task": "sentiment", "start_from": "/a/earlier"}))
-            run.keep_earlier(earlier, "pretraining")
-            run.keep_earlier(earlier, "pretraining")  # as each time it goes on
+            run.keep_earlier(earlier, "pretraining", "pretraining")
+            run.keep_earlier(earlier, "pretraining", "pretraining")  # as each time it goes on
 
         told = card("sentiment", "imdb", None, keep=keep).splitlines()
         place = told.index("    python apps/sentiment.py train --data imdb --run RUN --pretraining-passes 3.0")

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 import scipy.sparse
-import scipy.special
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -58,18 +57,19 @@ def _fitted(
     return ratio * model.coef_[0], float(model.intercept_[0])
 
 
-def teach(
+def ngram_logits(
     ids: Sequence[np.ndarray],
     labels: Sequence[float],
-    unlabelled: Sequence[np.ndarray],
+    others: Sequence[np.ndarray],
     order: int,
     regularization: float,
-) -> list[float]:
-    """P(positive) of texts without labels, by an n-gram model of those that have some.
+) -> np.ndarray:
+    """The logits of other texts by an n-gram model of those that have labels.
 
     >>> ids = [np.array([2, 3, 5, 2]), np.array([2, 3, 2]), np.array([2, 4, 5, 2]), np.array([2, 4, 2])]
-    >>> good, dull = teach(ids, [1, 1, 0, 0], [np.array([2, 3, 2]), np.array([2, 4, 2])], order=2, regularization=1.0)
-    >>> good > 0.5 > dull
+    >>> others = [np.array([2, 3, 2]), np.array([2, 4, 2])]
+    >>> good, dull = ngram_logits(ids, [1, 1, 0, 0], others, order=2, regularization=1.0)
+    >>> bool(good > 0 > dull)
     True
 
     As `fit_ngrams` does it, with more room: this model is not kept, and may be as large as it likes.
@@ -77,9 +77,12 @@ def teach(
     Args:
         ids: the token ids of each labelled text.
         labels: 0 or 1 for each; both must occur.
-        unlabelled: the token ids of each other text.
+        others: the token ids of each other text.
         order: longest run of tokens with a weight of its own.
         regularization: strength of the penalty on the squared weights.
+
+    Returns:
+        `(others,)`.
     """
     vectorizer = HashingVectorizer(
         n_features=2**22,
@@ -88,9 +91,10 @@ def teach(
         norm=None,
         alternate_sign=False,
     )
-    weights, bias = _fitted(vectorizer.transform(ids), labels, regularization)
-    logits = vectorizer.transform(unlabelled) @ weights + bias
-    return scipy.special.expit(logits).tolist()
+    found = vectorizer.transform(ids)
+    seen = np.flatnonzero(found.getnnz(axis=0))  # of a small set few of the columns, and the fit takes its time by them
+    weights, bias = _fitted(found[:, seen], labels, regularization)
+    return vectorizer.transform(others)[:, seen] @ weights + bias
 
 
 def _runs(ids: np.ndarray, order: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ import math
 from typing import Literal
 
 from nlp_lstm.datasets.review_table import TableFormat
+from nlp_lstm.errors import UserError
 from nlp_lstm.models.limits import LARGEST_BUCKETS, LARGEST_VOCABULARY
 from nlp_lstm.settings import Range, check_ranges
 
@@ -93,6 +94,8 @@ class Settings:
     "Decay of an exponential average of the weights, which is what is judged and kept; 0 for none."
     teacher_order: int = 3
     "Longest run of tokens of the n-gram model that labels texts without labels, to be learnt from; 0 for no such."
+    teacher_run: str = ""
+    "Folder of a finished run whose LSTM labels them together with that model."
     clip_norm: float = 1.0
     "Largest norm of the gradient."
     final_rate_share: float = 0.05
@@ -106,6 +109,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES)
+        if self.teacher_run and not self.teacher_order:
+            raise UserError("--teacher-run labels together with an n-gram model: leave out --teacher-order 0")
 
     @property
     def table(self) -> TableFormat:

@@ -5,7 +5,7 @@ import functools
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,10 +21,11 @@ from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
-from nlp_lstm.sentiment.build import build_classifier
+from nlp_lstm.sentiment.build import build_classifier, load_run
 from nlp_lstm.sentiment.head_fitting import fit_head
-from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams, teach
+from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.sentiment.settings import BLEND, PRETRAINING, TASK, Settings
+from nlp_lstm.sentiment.teaching import EncodedTexts, taught_labels
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 from nlp_lstm.weights_file import save_weights
@@ -46,6 +47,7 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         table=settings.table,
     )
     earlier = _earlier_run(settings)
+    teacher = load_run(RunFolder(Path(settings.teacher_run))) if settings.teacher_run else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_reviews(splits.values())}
     run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
@@ -67,14 +69,18 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
     if earlier is not None:
         _start_from(earlier, lstm.encoder, settings)
-        run.keep_earlier(earlier, PRETRAINING)
+        run.keep_earlier(earlier, PRETRAINING, PRETRAINING)
     elif settings.pretraining_epochs:
         _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings)
     fit_head(trained, training, validation, run, settings)
     if settings.teacher_order and unlabelled:
-        labels = teach(training.ids, training.labels, unlabelled, settings.teacher_order, settings.ngram_regularization)
-        training = _EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
-    _train_with_labels(trained, training, validation, vocabulary, run, settings)
+        if teacher is not None:
+            run.keep_earlier(RunFolder(Path(settings.teacher_run)), "training", "teacher")
+        labels = taught_labels(training, validation, unlabelled, vocabulary, teacher, run, settings)
+        taught = EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
+    else:
+        taught = training
+    _train_with_labels(trained, taught, validation, vocabulary, run, settings)
     kernel, bias = trained.folded_head()
     lstm.head.kernel.assign(kernel[:, None])
     lstm.head.bias.assign(bias[None])
@@ -85,16 +91,9 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     save_weights(classifier, run.model_weights)
 
 
-class _EncodedTexts(NamedTuple):
-    ids: list[np.ndarray]
-    labels: list[float]
-
-
-def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> _EncodedTexts:
+def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> EncodedTexts:
     labelled = [(record.text, record.label) for record in records if record.label is not None]
-    return _EncodedTexts(
-        batches.token_ids([text for text, _ in labelled], vocabulary), [label for _, label in labelled]
-    )
+    return EncodedTexts(batches.token_ids([text for text, _ in labelled], vocabulary), [label for _, label in labelled])
 
 
 def _earlier_run(settings: Settings) -> RunFolder | None:
@@ -127,8 +126,8 @@ def _round_to_half(table: Any) -> None:
 
 def _add_ngrams(
     classifier: BlendedClassifier,
-    training: _EncodedTexts,
-    validation: _EncodedTexts,
+    training: EncodedTexts,
+    validation: EncodedTexts,
     run: RunFolder,
     settings: Settings,
 ) -> None:
@@ -208,8 +207,8 @@ def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFold
 
 def _train_with_labels(
     classifier: SentimentClassifier,
-    training: _EncodedTexts,
-    validation: _EncodedTexts,
+    training: EncodedTexts,
+    validation: EncodedTexts,
     vocabulary: Vocabulary,
     run: RunFolder,
     settings: Settings,

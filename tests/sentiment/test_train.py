@@ -134,7 +134,7 @@ def test_what_training_with_labels_begins_with(monkeypatch, tmp_path, whole):
         *["pretraining"] * TINY.pretraining_epochs,
         "head",
     ]
-    assert begun_with.earlier_config() == earlier
+    assert begun_with.earlier_configs() == [earlier]
 
 
 def test_a_run_that_starts_from_another_reads_with_its_vocabulary(runs, tmp_path, monkeypatch):

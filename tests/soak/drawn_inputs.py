@@ -209,7 +209,7 @@ class Asked:
         """So many rows at the least, or until something fails."""
         strategy, round_ = batches(self.specs, self.name), 0
         while self.rows < rows:
-            examples = max(1, min(200, (rows - self.rows) // 8))
+            examples = max(10, min(200, (rows - self.rows) // 8))  # the first is always a batch without rows
 
             @hypothesis.seed(seed * 10_000 + round_)
             @hypothesis.settings(
