@@ -27,12 +27,21 @@ SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
 """In a clone of the repository; where the package was installed alone there is no such folder."""
 
 _PROGRAM: ContextVar[str] = ContextVar("_PROGRAM", default="nlp_lstm")
+_APPS = ("sentiment", "char_lm", "translation")
+_ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("_ARGUMENTS", default=())
 _OPENED: ContextVar[ExitStack] = ContextVar("_OPENED")
 """What the verb that runs has opened."""
 
 # Flags that several verbs have, with what `--help` says of them.
 NewRun = Annotated[
     Path, Parameter(help="Folder for settings, checkpoints, metrics.jsonl, TensorBoard events and curves.png.")
+]
+LocalWorkers = Annotated[
+    str | None,
+    Parameter(
+        help="`local:2` trains with two processes on this machine, each on its rows of every batch, as a TF_CONFIG "
+        "has it on several (docs/several-machines.md)."
+    ),
 ]
 FinishedRun = Annotated[Path, Parameter(help="The run's folder.")]
 Model = Annotated[
@@ -70,6 +79,14 @@ ExportPrecision = Annotated[
 ]
 Json = Annotated[bool, Parameter(help="Print one JSON object.")]
 JsonLines = Annotated[bool, Parameter(help="Print one JSON object a text.")]
+
+
+class Ended(Exception):
+    """Ends the program with a status, all that there is to say having been said."""
+
+    def __init__(self, status: int):
+        super().__init__(status)
+        self.status = status
 
 
 @contextmanager
@@ -136,12 +153,17 @@ def run(app: App, arguments: list[str] | None = None) -> int:
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         app.suppress_keyboard_interrupt = False  # cyclopts would leave without a word
         called, _ = _PROGRAM.set(_program(app, arguments)), _OPENED.set(opened)
+        given = tuple(sys.argv[1:] if arguments is None else arguments)
+        # Those of one app alone come behind its name in the command that has all of them.
+        _ARGUMENTS.set((app.name[0].replace("_", "-"), *given) if app.name[0] in _APPS else given)
         try:
             app(arguments, print_error=False, exit_on_error=False, result_action="return_none")
             print(end="", flush=True)  # a pipe closed by its reader is met here and not when Python ends
         except (CycloptsError, UserError) as error:
             tell(str(error))
             return 2
+        except Ended as ended:
+            return ended.status
         except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
             _give_up_output()
             return 0
@@ -164,6 +186,11 @@ def _program(app: App, arguments: list[str] | None) -> str:
     chain, apps, _ = app.parse_commands(arguments)
     groups = [name for name, called in zip(chain, apps[1:], strict=False) if called.default_command is None]
     return " ".join([app.name[0], *groups])
+
+
+def arguments() -> tuple[str, ...]:
+    """Those with which `nlp_lstm.main.main` does what this program was called for."""
+    return _ARGUMENTS.get()
 
 
 @contextmanager

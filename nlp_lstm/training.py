@@ -21,6 +21,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.pictures.curves import draw_curves
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.weights_file import save_weights
+from nlp_lstm.workers import ALONE, RowWeights, Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Stage:
         learning_rate: from the lines of the epochs before, the rate of the next; by default the optimizer's own.
         callbacks: more of Keras's callbacks, without a memory of earlier epochs.
         figures: what else to find out about the model after an epoch, with the weights that would be kept.
+        row_weights: how much each row of a batch counts in its loss, for several workers, whose shares of a batch
+            those weights are; by default all alike, as for a mean over rows.
     """
 
     name: str
@@ -50,17 +53,33 @@ class Stage:
     learning_rate: Callable[[list[dict[str, Any]]], float] | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
     figures: Callable[[], dict[str, float]] = dict
+    row_weights: RowWeights | None = None
 
     def score(self, row: dict[str, Any]) -> float:
         return row[self.monitor] if self.higher_is_better else -row[self.monitor]
 
 
-def reseed(model: keras.Model, epoch: int) -> None:
-    """Put every seed generator of the model where an epoch starts, whatever was drawn before."""
+def reseed(model: keras.Model, epoch: int, worker: int = 0) -> None:
+    """Put every seed generator of the model where an epoch starts, whatever was drawn before.
+
+    Several workers draw other masks each, since their rows are others. What a model's own `seed_generator` draws is for
+    a whole batch, and the same on all.
+
+    Args:
+        model: what is trained.
+        epoch: from 1.
+        worker: which of several workers this is.
+    """
+    for_all = getattr(getattr(model, "seed_generator", None), "state", None)
     for variable in model.variables:
         if "seed_generator" in variable.path:
             first, _ = keras.ops.convert_to_numpy(variable)
-            variable.assign([int(first), epoch << 20])
+            place = 0 if variable is for_all else worker
+            variable.assign([int(first), (epoch << 20) + place * _BETWEEN_WORKERS])
+
+
+# Far more than what is drawn in training, even in what is left of a multiple of it below 2**31, which Keras takes.
+_BETWEEN_WORKERS = 1_000_003_037
 
 
 class _NanGuard(keras.callbacks.Callback):
@@ -236,53 +255,76 @@ def mean_of_outputs(_: Any, losses: Any) -> Any:
     return keras.ops.mean(losses)
 
 
-def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool = True) -> None:
+def train_stage(
+    model: keras.Model, stage: Stage, run: RunFolder, verbose: bool = True, workers: Workers = ALONE
+) -> None:
     """Train a compiled model through a stage, from wherever the run stands, and leave it with its best weights.
+
+    Args:
+        model: compiled, and not yet distributed.
+        stage: what to train it on, and for how long.
+        run: takes checkpoints and metrics; of several workers the chief's alone is read and written.
+        verbose: whether to tell how far an epoch is.
+        workers: which train together.
 
     Raises:
         UserError: when the loss, or another metric, is no longer finite.
     """
-    run.checkpoints.mkdir(parents=True, exist_ok=True)
-    done = _last_checkpoint(run, stage)
-    others = [row for row in run.metrics() if row["stage"] != stage.name]
-    rows = [row for row in run.metrics() if row["stage"] == stage.name and row["epoch"] <= done]
-    if done:
+    workers.distribute(model)
+    if workers.is_chief:
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+    done = workers.from_chief(lambda: _last_checkpoint(run, stage))
+    metrics = workers.from_chief(run.metrics)
+    others = [row for row in metrics if row["stage"] != stage.name]
+    rows = [row for row in metrics if row["stage"] == stage.name and row["epoch"] <= done]
+    if done or workers.number > 1:
         model.optimizer.build(model.trainable_variables)
+    if done and workers.is_chief:
         model.load_weights(_checkpoint(run, stage, done))
         print(f"{stage.name}: going on after epoch {done} of {stage.epochs}", file=sys.stderr)
+    validation = workers.own_rows(stage.validation, stage.row_weights)
     for epoch in range(done + 1, stage.epochs + 1):
         best = max(rows, key=stage.score, default=None)
         if best is not None and epoch - 1 - best["epoch"] >= stage.patience:
             break
-        reseed(model, epoch)
+        # At each epoch, so that machines which round in different ways do not drift apart.
+        workers.take_from_chief([*model.weights, *model.optimizer.variables])
+        reseed(model, epoch, workers.place)
         if stage.learning_rate is not None:
             model.optimizer.learning_rate = stage.learning_rate(rows)
         averaged = [_AveragedWeights()] if model.optimizer.use_ema else []
         started, cpu_started = time.perf_counter(), time.process_time()
         history = model.fit(
-            stage.batches(epoch),
-            validation_data=stage.validation,
+            workers.own_rows(stage.batches(epoch), stage.row_weights),
+            validation_data=validation,
             initial_epoch=epoch - 1,
             epochs=epoch,
             shuffle=False,  # the batches come shuffled
             verbose=0,
-            callbacks=[_NanGuard(), *stage.callbacks, *averaged, *([_Progress(stage)] if verbose else [])],
+            callbacks=[
+                _NanGuard(),
+                *stage.callbacks,
+                *averaged,
+                *([_Progress(stage)] if verbose and workers.is_chief else []),
+            ],
         ).history
         row: dict[str, Any] = {
             "stage": stage.name,
             "epoch": epoch,
             **{key: float(values[-1]) for key, values in history.items()},
         }
-        row |= stage.figures()  # `fit` ends with the average in place
+        row |= workers.from_chief(stage.figures)  # `fit` ends with the average in place
         for key in row.keys() - {"stage"}:  # the last batch's step can spoil the weights after its loss was taken
             _refuse_nan(row[key], key, f"the end of epoch {epoch}")
         row["seconds"] = round(time.perf_counter() - started, 2)
         row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
-        if best is None or stage.score(row) > stage.score(best):
+        if workers.is_chief and (best is None or stage.score(row) > stage.score(best)):
             save_weights(model, run.best_weights(stage.name))
         for callback in averaged:
             callback.restore()
         rows.append(row)
+        if not workers.is_chief:
+            continue
         run.write_metrics([*others, *rows])
         # Last of all: until this file stands, a new start repeats the epoch.
         save_weights(model, _checkpoint(run, stage, epoch))
@@ -290,7 +332,9 @@ def train_stage(model: keras.Model, stage: Stage, run: RunFolder, verbose: bool 
             _checkpoint(run, stage, epoch - 1).unlink(missing_ok=True)
         write_events(run, row)
         draw_curves(run.metrics(), run.path / "curves.png")
-    model.load_weights(run.best_weights(stage.name))
+    if workers.is_chief:
+        model.load_weights(run.best_weights(stage.name))
+    workers.take_from_chief(model.weights)
 
 
 def _checkpoint(run: RunFolder, stage: Stage, epoch: int) -> Path:

@@ -16,12 +16,14 @@ from nlp_lstm.run_folder import RunFolder, as_started
 if TYPE_CHECKING:
     import numpy as np
 
+    from nlp_lstm import local_workers
     from nlp_lstm.char_lm import export as exporting
     from nlp_lstm.char_lm import inference, looking, remote, text_properties, writing
     from nlp_lstm.char_lm import train as training
     from nlp_lstm.client import Client
     from nlp_lstm.pictures import activity_map
 else:
+    local_workers = cli.LazyModule("nlp_lstm.local_workers", needs_tensorflow=False)
     np = cli.LazyModule("numpy", needs_tensorflow=False)
     exporting = cli.LazyModule("nlp_lstm.char_lm.export")
     inference = cli.LazyModule("nlp_lstm.char_lm.inference")
@@ -40,6 +42,7 @@ def train(
     *,
     data: str,
     run: cli.NewRun,
+    workers: cli.LocalWorkers = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
     """Train a model. Started again with the same flags after a kill, it goes on from the last whole epoch.
@@ -51,7 +54,7 @@ def train(
         (also .gz, .bz2, .xz), or the name of a TensorFlow dataset such as `tiny_shakespeare`.
     """
     with RunFolder(run).being_written() as folder:
-        training.train(data, folder, settings)
+        local_workers.train_together(workers, lambda together: training.train(data, folder, settings, together))
 
 
 @app.command

@@ -20,10 +20,18 @@ from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
 from nlp_lstm.weights_file import save_weights
+from nlp_lstm.workers import ALONE, Workers
 
 
-def train(source: str, run: RunFolder, settings: Settings) -> None:
-    """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped."""
+def train(source: str, run: RunFolder, settings: Settings, workers: Workers = ALONE) -> None:
+    """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped.
+
+    Args:
+        source: of the text.
+        run: where to; of several workers the chief's alone.
+        settings: how.
+        workers: which train together.
+    """
     keras.utils.set_random_seed(settings.seed)
     texts = load_corpus(
         source,
@@ -43,15 +51,23 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
                 f"'{source}' has {len(ids[split])} {settings.unit}s for {split}, too few for windows of "
                 f"{settings.window} with --batch-size {settings.batch_size}: lower them or name a larger source"
             )
-    earlier = _earlier_weights(settings, symbols) if settings.start_from else None
+    if settings.batch_size < workers.number:
+        raise UserError(
+            f"--batch-size is {settings.batch_size}: expected at least the number of workers, {workers.number}"
+        )
+    earlier = _earlier_weights(settings, symbols) if settings.start_from and workers.is_chief else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_texts(texts)}
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
-    if run.model_weights.exists():
+    config = {"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}
+    workers.agree(config)
+    if workers.is_chief:
+        run.start(config, Settings())
+    if workers.from_chief(run.model_weights.exists):
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
-    with atomic_path(run.path / "symbols.json") as path:
-        symbols.save(path)
+    if workers.is_chief:
+        with atomic_path(run.path / "symbols.json") as path:
+            symbols.save(path)
     model = build_model(settings, len(symbols), settings.precision)
     if earlier is not None:
         for weight, value in zip(model.trainable_weights, earlier, strict=True):
@@ -61,8 +77,9 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         f"{len(symbols)} symbols, {model.count_params()} weights",
         file=sys.stderr,
     )
-    _train(model, ids["train"], ids["validation"], run, settings)
-    save_weights(model, run.model_weights)
+    _train(model, ids["train"], ids["validation"], run, settings, workers)
+    if workers.is_chief:
+        save_weights(model, run.model_weights)
 
 
 def _earlier_weights(settings: Settings, symbols: Symbols) -> list[Any]:
@@ -88,10 +105,15 @@ class _FromTheBeginning(keras.callbacks.Callback):
 
 
 def _train(
-    model: LanguageModel, training: np.ndarray, validation: np.ndarray, run: RunFolder, settings: Settings
+    model: LanguageModel,
+    training: np.ndarray,
+    validation: np.ndarray,
+    run: RunFolder,
+    settings: Settings,
+    workers: Workers = ALONE,
 ) -> None:
     size = settings.batch_size
-    trained = CarriedStateTraining(model, size)
+    trained = CarriedStateTraining(model, size, workers.rows(size))
 
     def streams(epoch: int) -> Streams:
         return Streams(training, size, settings.window, (settings.seed, epoch))
@@ -121,4 +143,5 @@ def _train(
             callbacks=[_FromTheBeginning()],
         ),
         run,
+        workers=workers,
     )

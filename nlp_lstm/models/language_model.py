@@ -177,15 +177,18 @@ class CarriedStateTraining(keras.Model):
     Args:
         model: a `LanguageModel`.
         batch_size: the number of streams.
+        rows: the first of them that this process reads, and the one after the last, where several share a batch; by
+            default all. The state has room for all, so that what is saved does not depend on who shares.
 
     Returns:
         The mean loss of each stream in nats per symbol, `(batch,)`: windows hold one symbol more than there are
         guesses.
     """
 
-    def __init__(self, model: LanguageModel, batch_size: int, **kwargs: Any):
+    def __init__(self, model: LanguageModel, batch_size: int, rows: tuple[int, int] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.model = model
+        self.rows = rows or (0, batch_size)
         self.state = [
             self.add_weight(
                 shape=(batch_size, model.settings["units"]),
@@ -206,15 +209,17 @@ class CarriedStateTraining(keras.Model):
             part.assign(ops.zeros(part.shape))
 
     def call(self, ids: Any, training: bool = False) -> Any:
-        logits, state = self.model(ids[:, :-1], [ops.convert_to_tensor(part) for part in self.state], training=training)
-        for part, value in zip(self.state, state, strict=True):
-            part.assign(value)
+        start, stop = self.rows
+        whole = [ops.convert_to_tensor(part) for part in self.state]
+        logits, state = self.model(ids[:, :-1], [part[start:stop] for part in whole], training=training)
+        for part, before, value in zip(self.state, whole, state, strict=True):
+            part.assign(ops.concatenate([before[:start], value, before[stop:]], axis=0))
         losses = keras.losses.sparse_categorical_crossentropy(ids[:, 1:], logits, from_logits=True)  # (B, T)
         return ops.mean(losses, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         model = keras.saving.serialize_keras_object(self.model)
-        return {**super().get_config(), "model": model, "batch_size": self.state[0].shape[0]}
+        return {**super().get_config(), "model": model, "batch_size": self.state[0].shape[0], "rows": self.rows}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

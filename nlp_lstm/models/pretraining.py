@@ -69,8 +69,7 @@ class BidirectionalLanguageModel(keras.Model):
         """
         forward, backward = self.encoder(ids, training=training)
         chosen, counts_for = self._choose()
-        # Both ends of a guess must be tokens: padding neither guesses nor is guessed.
-        guessed = ops.cast(ops.logical_and(ops.not_equal(ids[:, 1:], 0), ops.not_equal(ids[:, :-1], 0)), "float32")
+        guessed = _guessed(ids)
         losses = self._nats(self.projections[0](forward[:, :-1]), ids[:, 1:], chosen, counts_for)
         losses = losses + self._nats(self.projections[1](backward[:, 1:]), ids[:, :-1], chosen, counts_for)
         by_text = ops.sum(losses * guessed, axis=-1) / 2
@@ -109,3 +108,17 @@ class BidirectionalLanguageModel(keras.Model):
         scores = ops.where(ops.equal(targets[:, None], chosen[None, :]), -1e9, scores)
         total = ops.logaddexp(ops.logsumexp(scores, axis=-1), target_scores)
         return ops.reshape(total - target_scores, (batch, time))
+
+
+def guesses(ids: Any) -> Any:
+    """How many tokens of each text one direction guesses, `(batch,)`, of token ids `(batch, time)`, 0 being padding.
+
+    >>> guesses(np.array([[5, 7, 9], [8, 2, 0]])).numpy()
+    array([2., 1.], dtype=float32)
+    """
+    return ops.sum(_guessed(ids), axis=-1)
+
+
+def _guessed(ids: Any) -> Any:
+    # Both ends of a guess must be tokens: padding neither guesses nor is guessed.
+    return ops.cast(ops.logical_and(ops.not_equal(ids[:, 1:], 0), ops.not_equal(ids[:, :-1], 0)), "float32")

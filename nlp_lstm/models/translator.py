@@ -499,6 +499,15 @@ class TeacherForcing(keras.Model):
         return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
 
 
+def tokens_to_guess(sides: tuple[Any, Any]) -> Any:
+    """How many tokens of each target are guessed, `(batch,)`: what `TeacherForcing` counts, its inputs being given.
+
+    >>> tokens_to_guess((np.array([[5, 3], [6, 3]]), np.array([[2, 7, 8, 3], [2, 9, 3, 0]]))).numpy()
+    array([3., 2.], dtype=float32)
+    """
+    return ops.sum(ops.cast(ops.not_equal(sides[1][:, 1:], 0), "float32"), axis=1)
+
+
 def smoothed_loss(_: Any, sums: Any) -> Any:
     """The smoothed nats of a batch for each of its tokens."""
     return ops.sum(sums[:, 1]) / ops.maximum(ops.sum(sums[:, 2]), 1.0)

@@ -18,11 +18,13 @@ from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.visible import for_terminal
 
 if TYPE_CHECKING:
+    from nlp_lstm import local_workers
     from nlp_lstm.pictures import gate_map, unit_table
     from nlp_lstm.sentiment import export as exporting
     from nlp_lstm.sentiment import inference, remote
     from nlp_lstm.sentiment import train as training
 else:
+    local_workers = cli.LazyModule("nlp_lstm.local_workers", needs_tensorflow=False)
     gate_map = cli.LazyModule("nlp_lstm.pictures.gate_map", needs_tensorflow=False)
     unit_table = cli.LazyModule("nlp_lstm.pictures.unit_table", needs_tensorflow=False)
     exporting = cli.LazyModule("nlp_lstm.sentiment.export")
@@ -38,6 +40,7 @@ def train(
     *,
     data: str,
     run: cli.NewRun,
+    workers: cli.LocalWorkers = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
     """Train a classifier. Started again with the same flags after a kill, it goes on from the last whole epoch.
@@ -48,7 +51,7 @@ def train(
         `sample`, a file or folder of reviews, or the name of a TensorFlow dataset such as `imdb_reviews`.
     """
     with RunFolder(run).being_written() as folder:
-        training.train(data, folder, settings)
+        local_workers.train_together(workers, lambda together: training.train(data, folder, settings, together))
 
 
 @app.command

@@ -17,7 +17,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
-from nlp_lstm.models.pretraining import BidirectionalLanguageModel
+from nlp_lstm.models.pretraining import BidirectionalLanguageModel, guesses
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
@@ -29,6 +29,7 @@ from nlp_lstm.sentiment.teaching import EncodedTexts, taught_labels
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 from nlp_lstm.weights_file import save_weights
+from nlp_lstm.workers import ALONE, Workers
 
 SENTENCE_ENDS = (".", "!", "?", "…")
 MOST_SENTENCES = 3
@@ -36,8 +37,18 @@ MOST_SENTENCES = 3
 _VOCABULARY = "vocabulary.txt"
 
 
-def train(source: str, run: RunFolder, settings: Settings) -> None:
-    """Train on a source and leave the best classifier in the run folder; goes on where an earlier call was stopped."""
+def train(source: str, run: RunFolder, settings: Settings, workers: Workers = ALONE) -> None:
+    """Train on a source and leave the best classifier in the run folder; goes on where an earlier call was stopped.
+
+    Several workers pre-train and train with labels together. What is fitted and not trained, the chief fits: the linear
+    unit that training begins with, the n-gram models and the mixture.
+
+    Args:
+        source: of the texts.
+        run: where to; of several workers the chief's alone.
+        settings: how.
+        workers: which train together.
+    """
     keras.utils.set_random_seed(settings.seed)
     splits = load_reviews(
         source,
@@ -46,16 +57,20 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
         seed=settings.seed,
         table=settings.table,
     )
-    earlier = _earlier_run(settings)
-    teacher = load_run(RunFolder(Path(settings.teacher_run))) if settings.teacher_run else None
+    # Of several workers only the chief has what it takes of other runs.
+    earlier = _earlier_run(settings) if workers.is_chief else None
+    teacher = load_run(RunFolder(Path(settings.teacher_run))) if settings.teacher_run and workers.is_chief else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_reviews(splits.values())}
-    run.start({"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}, Settings())
-    if run.model_weights.exists():
+    config = {"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}
+    workers.agree(config)
+    if workers.is_chief:
+        run.start(config, Settings())
+    if workers.from_chief(run.model_weights.exists):
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
     texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
-    vocabulary = _run_vocabulary(run, texts, settings, earlier)
+    vocabulary = Vocabulary(workers.from_chief(lambda: _run_vocabulary(run, texts, settings, earlier).tokens))
     classifier = build_classifier(settings, len(vocabulary))
     print(
         f"{len(splits['train'])} texts to train on, {len(splits['validation'])} for validation, "
@@ -67,20 +82,27 @@ def train(source: str, run: RunFolder, settings: Settings) -> None:
     trained.build((None, None))
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
     unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
-    if earlier is not None:
-        _start_from(earlier, lstm.encoder, settings)
-        run.keep_earlier(earlier, PRETRAINING, PRETRAINING)
+    if settings.start_from:
+        if earlier is not None:
+            _start_from(earlier, lstm.encoder, settings)
+            run.keep_earlier(earlier, PRETRAINING, PRETRAINING)
     elif settings.pretraining_epochs:
-        _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings)
-    fit_head(trained, training, validation, run, settings)
+        _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings, workers)
+    if workers.is_chief:
+        fit_head(trained, training, validation, run, settings)
+    # What `AdversarialTraining` goes by must be the same, before the first epoch takes all weights from the chief.
+    workers.take_from_chief(trained.weights)
     if settings.teacher_order and unlabelled:
         if teacher is not None:
             run.keep_earlier(RunFolder(Path(settings.teacher_run)), "training", "teacher")
-        labels = taught_labels(training, validation, unlabelled, vocabulary, teacher, run, settings)
+        how = (training, validation, unlabelled, vocabulary, teacher, run, settings)
+        labels = workers.from_chief(lambda: taught_labels(*how))
         taught = EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
     else:
         taught = training
-    _train_with_labels(trained, taught, validation, vocabulary, run, settings)
+    _train_with_labels(trained, taught, validation, vocabulary, run, settings, workers)
+    if not workers.is_chief:
+        return
     kernel, bias = trained.folded_head()
     lstm.head.kernel.assign(kernel[:, None])
     lstm.head.bias.assign(bias[None])
@@ -131,7 +153,7 @@ def _add_ngrams(
     run: RunFolder,
     settings: Settings,
 ) -> None:
-    """Fit the n-gram model on the training texts and the mixture on the validation texts."""
+    """Fit the n-gram model on the labelled training texts and the mixture on the validation texts."""
     started, cpu_started = time.perf_counter(), time.process_time()
     fit_ngrams(classifier.ngrams, training.ids, training.labels, settings.ngram_regularization)
     _round_to_half(classifier.ngrams.table)
@@ -160,7 +182,9 @@ def _order_of_pass(size: int, seed: int, number: int) -> np.ndarray:
     return np.random.default_rng((seed, number)).permutation(size)
 
 
-def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings) -> None:
+def _pretrain(
+    encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFolder, settings: Settings, workers: Workers = ALONE
+) -> None:
     """Pre-train the encoder as two language models on whole texts, each from its beginning as a classifier reads it."""
     model = BidirectionalLanguageModel(encoder, settings.samples, seed=settings.seed)
     model.build((None, None))
@@ -200,8 +224,10 @@ def _pretrain(encoder: BidirectionalEncoder, ids: list[np.ndarray], run: RunFold
             epoch_batches,
             some_batches(held_out, 0),
             monitor="val_loss",
+            row_weights=lambda ids, _: guesses(ids),
         ),
         run,
+        workers=workers,
     )
 
 
@@ -212,6 +238,7 @@ def _train_with_labels(
     vocabulary: Vocabulary,
     run: RunFolder,
     settings: Settings,
+    workers: Workers = ALONE,
 ) -> None:
     is_end = np.isin(vocabulary.tokens, SENTENCE_ENDS)
 
@@ -261,4 +288,5 @@ def _train_with_labels(
             patience=settings.patience,
         ),
         run,
+        workers=workers,
     )

@@ -18,12 +18,14 @@ from nlp_lstm.translation.settings import Settings
 from nlp_lstm.visible import for_terminal
 
 if TYPE_CHECKING:
+    from nlp_lstm import local_workers
     from nlp_lstm.client import Client
     from nlp_lstm.pictures import attention_map
     from nlp_lstm.translation import export as exporting
     from nlp_lstm.translation import inference, remote
     from nlp_lstm.translation import train as training
 else:
+    local_workers = cli.LazyModule("nlp_lstm.local_workers", needs_tensorflow=False)
     attention_map = cli.LazyModule("nlp_lstm.pictures.attention_map", needs_tensorflow=False)
     exporting = cli.LazyModule("nlp_lstm.translation.export")
     inference = cli.LazyModule("nlp_lstm.translation.inference")
@@ -43,6 +45,7 @@ def train(
     source_file: str | None = None,
     target_file: str | None = None,
     extra_data: str | None = None,
+    workers: cli.LocalWorkers = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
     """Train a model. Started again with the same flags after a kill, it goes on from the last whole epoch.
@@ -63,7 +66,12 @@ def train(
         training part, without what stands in the validation data.
     """
     with RunFolder(run).being_written() as folder:
-        training.train(data, folder, settings, source_file, target_file, extra_data)
+        local_workers.train_together(
+            workers,
+            lambda together: training.train(
+                data, folder, settings, source_file, target_file, extra_data, workers=together
+            ),
+        )
 
 
 @app.command

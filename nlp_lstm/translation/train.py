@@ -14,7 +14,7 @@ from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
 from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
 from nlp_lstm.inference import answers_by_length
-from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss
+from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss, tokens_to_guess
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.subwords import Subwords
 from nlp_lstm.training import Stage, adam, rate_by_plateau, train_stage
@@ -34,6 +34,7 @@ from nlp_lstm.translation.serving import TranslationServing
 from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, Settings
 from nlp_lstm.translation.source_text import plain_sources
 from nlp_lstm.weights_file import save_weights
+from nlp_lstm.workers import ALONE, Workers
 
 
 def train(
@@ -43,6 +44,7 @@ def train(
     source_file: str | None = None,
     target_file: str | None = None,
     extra_data: str | None = None,
+    workers: Workers = ALONE,
 ) -> None:
     """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped.
 
@@ -53,7 +55,9 @@ def train(
         source_file: instead of a source, with
         target_file: the translations of its sentences, line by line.
         extra_data: another source, to train on as well in the first epochs.
+        workers: which train together; of several the chief's run alone is read and written.
     """
+    run = workers.run_folder(run)
     keras.utils.set_random_seed(settings.seed)
     loaded = load_source(
         source,
@@ -88,12 +92,16 @@ def train(
         digests[EXTRA_FINGERPRINT] = fingerprint
         extra_ids = id_pairs(vocabularies, extra, settings.source_case)
         fit = fit_to_train_on(str(extra_data), extra, extra_ids, settings.longest)
-    run.start({"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}, Settings(**BEFORE))
-    if run.model_weights.exists():
+    config = {"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}
+    workers.agree(config)
+    if workers.is_chief:
+        run.start(config, Settings(**BEFORE))
+    if workers.from_chief(run.model_weights.exists):
         print(f"the run in '{run.path}' is finished", file=sys.stderr)
         return
     _tell_of_left_out(ids, settings)
-    save_vocabularies(vocabularies, run)
+    if workers.is_chief:
+        save_vocabularies(vocabularies, run)
     model = build_model(settings, vocabularies, None if settings.precision == "float32" else "bfloat16")
     print(
         f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation"
@@ -101,8 +109,9 @@ def train(
         f"{len(vocabularies.target)} subwords, {model.count_params()} weights",
         file=sys.stderr,
     )
-    _train(model, vocabularies, pairs, ids, run, settings, fit)
-    save_weights(model, run.model_weights)
+    _train(model, vocabularies, pairs, ids, run, settings, fit, workers)
+    if workers.is_chief:
+        save_weights(model, run.model_weights)
 
 
 def _with_languages(settings: Settings, languages: tuple[str, str], run: RunFolder) -> Settings:
@@ -159,6 +168,7 @@ def _train(
     run: RunFolder,
     settings: Settings,
     extra: ExtraPairs | None = None,
+    workers: Workers = ALONE,
 ) -> None:
     trained = TeacherForcing(model, settings.label_smoothing, settings.r_drop)
     validation = pairs["validation"]
@@ -220,8 +230,10 @@ def _train(
             if settings.schedule == "cosine"
             else rate_by_plateau(settings.learning_rate, "val_bleu", higher_is_better=True),
             figures=figures,
+            row_weights=lambda sides, _: tokens_to_guess(sides),
         ),
         run,
+        workers=workers,
     )
 
 

@@ -837,7 +837,7 @@ class TestKilled:
         run = tmp_path / "run"
         shutil.copytree(killed, run)
         stages = []
-        monkeypatch.setattr(train_module, "train_stage", lambda model, stage, run: stages.append((stage, run)))
+        monkeypatch.setattr(train_module, "train_stage", lambda model, stage, run, **_: stages.append((stage, run)))
         result = call(*train_command(run))
         assert (result.status, result.out) == (0, "")
         ((stage, found),) = stages

@@ -185,7 +185,7 @@ class TestTraining:
         assert loss == pytest.approx(min(row["val_loss"] for row in whole.metrics()), rel=1e-5)
 
     def test_what_it_says(self, source, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr(train_module, "train_stage", lambda *_: None)
+        monkeypatch.setattr(train_module, "train_stage", lambda *_, **__: None)
         train(source, RunFolder(tmp_path / "run"), TINY)
         out, err = capsys.readouterr()
         weights = sum(weight.size for weight in build_model(TINY, len(set(TEXT)) + 1).get_weights() if weight.ndim)
@@ -279,8 +279,8 @@ class TestStopped:
         before = tree(run)
         original = training.reseed
 
-        def spoiling(model, epoch):
-            original(model, epoch)
+        def spoiling(model, epoch, place):
+            original(model, epoch, place)
             model.trainable_weights[0].assign(model.trainable_weights[0] * math.nan)
 
         monkeypatch.setattr(training, "reseed", spoiling)
@@ -328,7 +328,9 @@ class TestSchedule:
 
         def begin(**settings):
             given = []
-            monkeypatch.setattr(train_module, "train_stage", lambda model, stage, run: given.append((model, stage)))
+            monkeypatch.setattr(
+                train_module, "train_stage", lambda model, stage, run, **_: given.append((model, stage))
+            )
             train(source, RunFolder(tmp_path / "run"), changed(**settings))
             return given[0]
 
@@ -399,7 +401,7 @@ class TestSources:
     @pytest.mark.parametrize(("split", "enough"), [("train", 81), ("valid", 5)])
     def test_how_much_is_enough(self, tmp_path, monkeypatch, split, enough):
         """Four windows of at most 20, and one symbol; for validation a guess in each of four streams."""
-        monkeypatch.setattr(train_module, "train_stage", lambda *_: None)
+        monkeypatch.setattr(train_module, "train_stage", lambda *_, **__: None)
         folder = tmp_path / "data"
         folder.mkdir()
         for name, length in {"train": 200, "valid": 50, split: enough}.items():

@@ -179,7 +179,7 @@ def test_stopped_and_started_again_it_ends_the_same(runs):
 def test_pretraining_goes_over_the_text_as_often_as_asked(monkeypatch, tmp_path):
     """Pass after pass, each of all texts but the held out, whatever share of a pass an epoch is."""
     stages = []
-    monkeypatch.setattr(train_module, "train_stage", lambda model, stage, run: stages.append(stage))
+    monkeypatch.setattr(train_module, "train_stage", lambda model, stage, run, **_: stages.append(stage))
     ids = [np.array([2, 3 + number, 2], np.int32) for number in range(42)]  # the first of each hundred is held out
     for passes, epochs in ((2.0, 3), (0.5, 4), (3.0, 1)):
         settings = dataclasses.replace(TINY, pretraining_passes=passes, pretraining_epochs=epochs)

@@ -284,8 +284,8 @@ class TestStopped:
         before = tree(run)
         original = training.reseed
 
-        def spoiling(model, epoch):
-            original(model, epoch)
+        def spoiling(model, epoch, place):
+            original(model, epoch, place)
             model.trainable_weights[0].assign(model.trainable_weights[0] * math.nan)
 
         monkeypatch.setattr(training, "reseed", spoiling)
@@ -306,7 +306,7 @@ class TestStopped:
 def begun(source, tiny, tmp_path, monkeypatch, quick_ids):
     """The model, the stage and the run that training would begin with."""
     given = []
-    monkeypatch.setattr(train_module, "train_stage", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr(train_module, "train_stage", lambda *arguments, **_: given.append(arguments))
 
     def begin(source=source, extra_data=None, **changed):
         run = RunFolder(tmp_path / f"run{len(given)}")
