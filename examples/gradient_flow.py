@@ -238,7 +238,7 @@ def draw_picture(rows: list[dict[str, Any]], exploded: list[dict[str, Any]], pat
             Line(name, updates, one[key], color) for color, (name, one) in enumerate(zip(names, exploded, strict=True))
         ]
         panels.append(Panel(f"a plain network that explodes: {label}", "update", label, lines, y_log=True))
-    draw_panels(panels, path, width=5.2)
+    draw_panels(panels, path, columns=1, width=5.2)
 
 
 def print_report(rows: list[dict[str, Any]], exploded: list[dict[str, Any]]) -> None:

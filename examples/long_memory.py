@@ -351,7 +351,7 @@ def draw_picture(settings: Settings, lstms: list[Trained], rnn: Trained | None, 
                 [Line("", steps, gates.cell[0, :, unit], color=2)],
             ),
         ]
-    draw_panels(panels, path)
+    draw_panels(panels, path, columns=1, width=5.2)
 
 
 @app.command

@@ -230,7 +230,7 @@ def draw_picture(found: dict[str, Any], path: Path) -> None:
         ],
         path,
         columns=1,
-        width=9.0,
+        width=6.5,
     )
 
 

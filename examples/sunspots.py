@@ -231,7 +231,7 @@ def draw_picture(
         color = {"LSTM": 0, "autoregression": 1}.get(name, -1)
         lines.append(Line(name, HORIZONS, np.abs(middle - truth).mean(axis=0), color, dash=number % 2))
     panels.append(Panel("mean absolute error by how far ahead", "years ahead", "sunspot number", lines))
-    draw_panels(panels, path, columns=1, width=8.0)
+    draw_panels(panels, path, columns=1, width=6.5)
 
 
 def print_report(judged: dict[str, dict[str, Any]], settings: Settings, origins: int) -> None:

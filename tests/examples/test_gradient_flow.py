@@ -51,6 +51,7 @@ def test_a_cell_that_keeps_all_hands_back_all_of_its_gradient():
     np.testing.assert_array_equal(sizes["hidden"][:-1], 0)  # nothing looks at it but the head
 
 
+@pytest.mark.thorough
 def test_it_measures_trains_and_draws(tmp_path):
     plot = tmp_path / "flow.png"
     tiny = ["--length", "5", "--units", "3", "--updates", "2", "--batch-size", "4"]

@@ -82,7 +82,12 @@ def test_the_carrier_is_the_unit_that_goes_with_the_sum():
 
 
 @pytest.mark.parametrize(
-    ("task", "figure"), [("adding", "mse"), ("copy", "cross_entropy"), ("recall", "cross_entropy")]
+    ("task", "figure"),
+    [
+        ("adding", "mse"),
+        pytest.param("copy", "cross_entropy", marks=pytest.mark.thorough),
+        pytest.param("recall", "cross_entropy", marks=pytest.mark.thorough),
+    ],
 )
 def test_each_task_is_trained_judged_and_drawn(task, figure, tmp_path):
     plot = tmp_path / "curves.png"
@@ -101,6 +106,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_one_others():
     assert call("train", *TINY, "--no-rnn", "--seed", "1", "--json").object["mse"] != one["mse"]
 
 
+@pytest.mark.thorough
 def test_the_recipe_remembers_over_twenty_steps():
     result = call("train", "--length", "20", "--updates", "800", "--no-rnn", "--json").object
     assert result["mse"] < 0.01 < result["baseline"]
