@@ -8,7 +8,6 @@ a part found one.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -131,7 +130,7 @@ def main() -> int:
     all_findings = []
     for name in arguments.only or parts():
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="soak-") as folder, contextlib.suppress(KeyboardInterrupt):
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             found = in_a_process(name, Path(folder))
         found.figures["minutes"] = round((time.monotonic() - started) / 60, 1)
         all_findings.append(found)
