@@ -8,7 +8,6 @@ a part found one.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -103,12 +102,18 @@ def in_a_process(name: str, folder: Path) -> Findings:
     answer = folder / "findings"
     command = [sys.executable, "-m", "soak", *sys.argv[1:], "--only", name, "--here", "--json", str(answer)]
     environment = {**os.environ, "SOAK_FOLDER": str(folder)}
-    done = subprocess.run(command, env=environment, stdout=sys.stderr)
+    with subprocess.Popen(command, env=environment, stdout=sys.stderr) as process:
+        try:
+            process.wait()
+        except BaseException:
+            process.terminate()  # and wait for it, since it may have a disk to unmount
+            process.wait(120)
+            raise
     if answer.exists():
         return Findings(**json.loads(answer.read_text()))
     found = Findings(name)
     positions = [path.read_text()[:1000] for path in folder.rglob("position")]
-    found.check(False, f"it died with {done.returncode}; its last inputs: {positions}")
+    found.check(False, f"it died with {process.returncode}; its last inputs: {positions}")
     return found
 
 
@@ -125,7 +130,7 @@ def main() -> int:
     all_findings = []
     for name in arguments.only or parts():
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="soak-") as folder, contextlib.suppress(KeyboardInterrupt):
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             found = in_a_process(name, Path(folder))
         found.figures["minutes"] = round((time.monotonic() - started) / 60, 1)
         all_findings.append(found)
