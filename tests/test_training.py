@@ -291,7 +291,7 @@ class TestGoingOn:
 
     def test_the_runs_can_differ_at_all(self, whole, monkeypatch, tmp_path):
         """Without putting the seeds where an epoch starts, a run that goes on draws other masks."""
-        monkeypatch.setattr(training, "reseed", lambda model, epoch: None)
+        monkeypatch.setattr(training, "reseed", lambda *_: None)
         run = started(tmp_path / "run")
         other = Dropping().train(run).get_weights()
         assert not all(np.array_equal(found, expected) for found, expected in zip(other, whole[1], strict=True))
