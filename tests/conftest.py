@@ -30,6 +30,7 @@ GROUPS = {
     "translation": ("translation", "[shared", "[separate"),
     "char_lm": ("char_lm", "[character", "[byte", "[normalized", "[int8"),
     "sentiment": ("sentiment",),
+    "several_workers": ("several_workers",),
 }
 """Tests that one worker runs, since what they share takes long to build; and what they have in their names."""
 

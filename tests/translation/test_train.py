@@ -28,6 +28,7 @@ from nlp_lstm.translation.build import Vocabularies, build_model, load_run
 from nlp_lstm.translation.inference import serving_of
 from nlp_lstm.translation.settings import Settings
 from nlp_lstm.translation.train import best_translations, train
+from nlp_lstm.workers import ALONE
 
 
 @pytest.fixture
@@ -562,7 +563,8 @@ class TestSources:
         run = RunFolder(tmp_path / "run")
         files = (str(sources / "all.en"), str(sources / "all.de"))
         train(None, run, tiny, *files)
-        model, vocabularies, pairs, ids, _, settings, extra = given[0]
+        model, vocabularies, pairs, ids, _, settings, extra, workers = given[0]
+        assert workers is ALONE
         assert extra is None
         assert self.all_of(pairs) == sorted(PAIRS)
         assert len(pairs["validation"].source) == 3
