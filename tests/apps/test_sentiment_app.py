@@ -281,7 +281,7 @@ class TestFilesOfPeople:
         assert f"{left_out} of {len(sample_texts)} rows are left out" in result.err and "semicolons" in result.err
         assert {**how, "header": False}.items() <= json.loads((run / "config.json").read_text()).items()
         assert "é" in (run / "vocabulary.txt").read_text(encoding="utf-8")
-        assert [row["stage"] for row in rows(run)] == ["head", "training"]
+        assert [row["stage"] for row in rows(run)] == ["head", "training", "calibration"]
         names = [path.name for path in (run / "checkpoints").iterdir()]
         assert "training-best.weights.h5" in names and not any("pretraining" in name for name in names)
         found = call("evaluate", "--run", run, "--data", table, "--split", "all", "--json").object

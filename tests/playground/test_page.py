@@ -430,11 +430,11 @@ def test_tabs_go_by_keyboard_and_links_hold_what_is_shown(open_page, url):
     expect(page.locator("#mood-marked span")).to_have_count(4)
     link = page.evaluate("location.href")
     page.locator("#tab-sentiment").press("ArrowRight")
-    assert page.locator("#part-translation").is_visible()
+    expect(page.locator("#part-translation")).to_be_visible()
     assert page.evaluate("document.activeElement.id") == "tab-translation"
     page.keyboard.press("ArrowLeft")
-    assert page.locator("#part-sentiment").is_visible()
-    assert page.evaluate("location.href") == link
+    expect(page.locator("#part-sentiment")).to_be_visible()
+    expect(page).to_have_url(link)
     page.goto("about:blank")
     open_page.complaints.clear()  # of about:blank
     page.goto(link)

@@ -72,6 +72,8 @@ class Program:
     def close(self) -> int:
         self.process.send_signal(signal.SIGINT)
         status = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         self._log.close()
         return status
 

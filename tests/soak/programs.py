@@ -82,9 +82,10 @@ class Programs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._server.stdin is not None
+        assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.close()
         self._server.wait(60)
+        self._server.stdout.close()
 
     def run(
         self,
