@@ -1,5 +1,6 @@
 """Bulk inference: answers for whole files of texts, each row once, also after a kill."""
 
+import dataclasses
 import os
 import sys
 import time
@@ -27,8 +28,10 @@ app = App(name="bulk", help=__doc__, version_flags=[])
 Input = Annotated[
     list[str],
     Parameter(
+        consume_multiple=True,
+        negative=(),
         help="Files, folders of them, or patterns such as `'data/*.jsonl.gz'`: text (a row a line), CSV, JSON Lines, "
-        "each also packed, or Parquet."
+        "each also packed, or Parquet.",
     ),
 ]
 Output = Annotated[
@@ -47,39 +50,54 @@ Workers = Annotated[int | None, Parameter(help="Processes of --engine ray; by de
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
-def _run(
-    app_name: "AppName",
-    model: Path | None,
-    input_: list[str],
-    output: Path,
-    engine: str,
-    text_column: str,
-    prefix: str,
-    batch_size: int,
-    shard_rows: int,
-    workers: int | None,
-    json: bool,
-) -> None:
-    for flag, value in (("--batch-size", batch_size), ("--shard-rows", shard_rows), ("--workers", workers)):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the verbs are told, all of them alike."""
+
+    input: Input
+    output: Output
+    engine: Engine = "local"
+    text_column: Column = "text"
+    prefix: Prefix = ""
+    batch_size: BatchSize = 256
+    shard_rows: ShardRows = 2000
+    workers: Workers = None
+    model: cli.Model = None
+    json: cli.Json = False
+
+
+def _run(app_name: "AppName", options: Options) -> None:
+    for flag, value in (
+        ("--batch-size", options.batch_size),
+        ("--shard-rows", options.shard_rows),
+        ("--workers", options.workers),
+    ):
         if value is not None and value < 1:
             raise UserError(f"{flag} is {value}: expected at least 1")
-    if engine == "local" and workers is not None:
+    if options.engine == "local" and options.workers is not None:
         raise UserError("--workers is for --engine ray: the local engine is this process")
-    model = cli.shipped_unless_named(model, None, app_name)
+    model = cli.shipped_unless_named(options.model, None, app_name)
     # Ray's workers have another current folder.
     job = jobs.Job(
-        app_name, model.absolute(), output.absolute(), text_column, prefix, batch_size, shard_rows, Path.cwd()
+        app_name,
+        model.absolute(),
+        options.output.absolute(),
+        options.text_column,
+        options.prefix,
+        options.batch_size,
+        options.shard_rows,
+        Path.cwd(),
     )
     started = time.perf_counter()
-    shards = job.shards(input_, cli.tell)
+    shards = job.shards(options.input, cli.tell)
     missing = [shard for shard in shards if not job.written(shard).exists()]
     rows, all_rows = (sum(shard.stop - shard.start for shard in some) for some in (missing, shards))
     if len(missing) < len(shards):
         cli.tell(f"{all_rows - rows:,} of {all_rows:,} rows are done: going on with the others")
     answered = bad = 0
     if missing:
-        if engine == "ray":
-            results = ray_engine.run(job, missing, workers or os.cpu_count() or 1)
+        if options.engine == "ray":
+            results = ray_engine.run(job, missing, options.workers or os.cpu_count() or 1)
         else:
             results = local_engine.run(job, missing)
         with Progress(*_COLUMNS, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
@@ -90,7 +108,7 @@ def _run(
                 progress.update(task, completed=answered + bad)
     seconds = time.perf_counter() - started
     told: dict[str, Any] = {
-        "output": str(output),
+        "output": str(options.output),
         "rows": all_rows,
         "done_before": all_rows - rows,
         "answered": answered,
@@ -98,63 +116,27 @@ def _run(
         "seconds": round(seconds, 2),
         "rows_per_second": round((answered + bad) / seconds, 1),
     }
-    if json:
+    if options.json:
         cli.print_json(told)
         return
     cli.print_figures(told)
     if bad:
-        cli.tell(f"{bad} rows could not be answered: '{output / jobs.ERRORS}' says why")
+        cli.tell(f"{bad} rows could not be answered: '{options.output / jobs.ERRORS}' says why")
 
 
 @app.command
-def sentiment(
-    *,
-    input_: Annotated[Input, Parameter(name="--input", consume_multiple=True)],
-    output: Output,
-    engine: Engine = "local",
-    text_column: Column = "text",
-    prefix: Prefix = "",
-    batch_size: BatchSize = 256,
-    shard_rows: ShardRows = 2000,
-    workers: Workers = None,
-    model: cli.Model = None,
-    json: cli.Json = False,
-) -> None:
+def sentiment(*, options: Annotated[Options, Parameter(name="*")]) -> None:
     """Tell the sentiment of each row's text: `sentiment` and `positive_probability`."""
-    _run("sentiment", model, input_, output, engine, text_column, prefix, batch_size, shard_rows, workers, json)
+    _run("sentiment", options)
 
 
 @app.command
-def translation(
-    *,
-    input_: Annotated[Input, Parameter(name="--input", consume_multiple=True)],
-    output: Output,
-    engine: Engine = "local",
-    text_column: Column = "text",
-    prefix: Prefix = "",
-    batch_size: BatchSize = 256,
-    shard_rows: ShardRows = 2000,
-    workers: Workers = None,
-    model: cli.Model = None,
-    json: cli.Json = False,
-) -> None:
+def translation(*, options: Annotated[Options, Parameter(name="*")]) -> None:
     """Translate each row's text: `translation` and `translation_score`."""
-    _run("translation", model, input_, output, engine, text_column, prefix, batch_size, shard_rows, workers, json)
+    _run("translation", options)
 
 
 @app.command(name="char-lm")
-def char_lm(
-    *,
-    input_: Annotated[Input, Parameter(name="--input", consume_multiple=True)],
-    output: Output,
-    engine: Engine = "local",
-    text_column: Column = "text",
-    prefix: Prefix = "",
-    batch_size: BatchSize = 256,
-    shard_rows: ShardRows = 2000,
-    workers: Workers = None,
-    model: cli.Model = None,
-    json: cli.Json = False,
-) -> None:
+def char_lm(*, options: Annotated[Options, Parameter(name="*")]) -> None:
     """Tell how likely the character model finds each row's text: `bits_per_char` and `symbols_scored`."""
-    _run("char_lm", model, input_, output, engine, text_column, prefix, batch_size, shard_rows, workers, json)
+    _run("char_lm", options)
