@@ -4,7 +4,8 @@
     python benchmarks/translation.py --source-file ../shared/data/multi30k/test_2016_flickr.en.gz --json
 
 All take turns within one process, so that a machine which slows down slows all of them down; the numbers are medians
-over the rounds. The Keras model is given the weights of the exported one, and finds translations of the same scores.
+over the rounds. The Keras model is given the weights of the exported one, and finds translations of the same scores. So
+is JoeyNMT's, where that is installed (`joeynmt_translator.py` says how).
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import joeynmt_translator
 import numpy as np
 from measuring import machine, rates_in_turns
 
@@ -37,6 +39,12 @@ fields
   batched_loop_sentences_per_second    the same loop over 24 sentences at once
   times_loop                           sentences_per_second / loop_sentences_per_second
   single_times_loop                    single_sentences_per_second / loop_sentences_per_second
+  joeynmt_sentences_per_second         JoeyNMT's beam search with the same weights, 64 sentences at once, on their ids
+                                       (subwords are not in its time)
+  single_joeynmt_sentences_per_second  the same, one sentence at once
+  times_joeynmt                        sentences_per_second / joeynmt_sentences_per_second
+  single_times_joeynmt                 single_sentences_per_second / single_joeynmt_sentences_per_second
+  median_joeynmt_score_difference      of a translation's score without coverage penalty, which it lacks, to the loop's
   largest_score_difference             between the scores of the loop and of the graph: they search alike
   subword_sentences_per_minute         of the `encode` signature, 512 sentences at once""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -224,6 +232,9 @@ def main():
     if found is None:
         print("the loops are left out: they take a single model in float32 with shared subwords", file=sys.stderr)
     loop = found and Loop(*found)
+    joeynmt = None
+    if found and joeynmt_translator.is_installed():
+        joeynmt = joeynmt_translator.JoeyNMT(found[0], found[1], BEAM, arguments.intra_op)
 
     def in_graph(texts, rows):
         batches = [tf.constant(texts[start : start + rows]) for start in range(0, len(texts), rows)]
@@ -235,9 +246,16 @@ def main():
         return translate, len(texts)
 
     def looping(rows):
-        batches = [tf.constant(looped[start : start + rows]) for start in range(0, len(looped), rows)]
-        sources = [encode(text=batch)["ids"].numpy() for batch in batches]
+        sources = encoded(looped, rows)
         return lambda: np.concatenate([loop.scores(source) for source in sources]), len(looped)
+
+    def encoded(texts, rows):
+        batches = [tf.constant(texts[start : start + rows]) for start in range(0, len(texts), rows)]
+        return [encode(text=batch)["ids"].numpy() for batch in batches]
+
+    def in_joeynmt(texts, rows):
+        sources = encoded(texts, rows)
+        return lambda: [joeynmt.translate(source) for source in sources], len(texts)
 
     def encoding():
         texts = (sentences * (1 + 4096 // len(sentences)))[:4096]
@@ -255,23 +273,30 @@ def main():
         calls["batched_loop_sentences_per_second"] = looping(LOOPED)
         difference = np.abs(in_graph(looped, ROWS)[0]() - looping(LOOPED)[0]()).max()
         differences = {"largest_score_difference": float(difference)}
+    if joeynmt:
+        calls["joeynmt_sentences_per_second"] = in_joeynmt(sentences, ROWS)
+        calls["single_joeynmt_sentences_per_second"] = in_joeynmt(looped, 1)
+        (source,) = encoded(looped, LOOPED)
+        difference = np.median(np.abs(joeynmt.translate(source)[1] - Loop(*found[:2], 0.0).scores(source)))
+        differences["median_joeynmt_score_difference"] = float(difference)
     print(f"timing {', '.join(calls)}", file=sys.stderr)
     rates = rates_in_turns(calls, arguments.rounds)
-    encoded = rates.pop("subword_sentences_per_second")
-    times_loop = {}
-    if loop:
-        times_loop = {
-            f"{name}times_loop": round(rates[f"{name}sentences_per_second"] / rates["loop_sentences_per_second"], 1)
-            for name in ("", "single_")
-        }
+    subwords_encoded = rates.pop("subword_sentences_per_second")
+    times = {}
+    for name in ("", "single_"):
+        rate = rates[f"{name}sentences_per_second"]
+        if loop:
+            times[f"{name}times_loop"] = round(rate / rates["loop_sentences_per_second"], 1)
+        if joeynmt:
+            times[f"{name}times_joeynmt"] = round(rate / rates[f"{name}joeynmt_sentences_per_second"], 2)
     result = {
         "machine": here,
         "threads": {"intra_op": arguments.intra_op, "inter_op": arguments.inter_op},
         "sentences": len(sentences),
         **{name: round(rate, 2) for name, rate in rates.items()},
-        **times_loop,
+        **times,
         **differences,
-        "subword_sentences_per_minute": round(60 * encoded),
+        "subword_sentences_per_minute": round(60 * subwords_encoded),
     }
     if arguments.json:
         print(json.dumps(result))
