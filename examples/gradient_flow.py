@@ -152,7 +152,8 @@ def measure(settings: Settings, network: str, length: int) -> dict[str, Any]:
     for _ in range(settings.updates):
         model.train_on_batch(*draw_adding(rng, settings.batch_size, length))
     unseen = draw_adding(np.random.default_rng([settings.seed, 3]), 500, length)
-    error = float(np.mean((model.predict_on_batch(unseen[0]) - unseen[1]) ** 2))
+    # Called and not `predict`: each network would be traced for one batch.
+    error = float(np.mean((model(unseen[0]).numpy() - unseen[1]) ** 2))
     notices.tell(f"{network}, {length} steps: mean squared error {error:.4f} after {settings.updates} updates")
     sizes["after"] = gradient_sizes(model, *seen)
     return {"network": network, "length": length, "mse": error, **_told(sizes)}
