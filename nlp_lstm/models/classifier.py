@@ -1,7 +1,7 @@
 """The sentiment classifier: what the two directions saw, pooled over the text, and one linear unit."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import keras
 from keras import ops
@@ -9,6 +9,25 @@ from keras import ops
 from nlp_lstm.lstm import Gates
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.ngrams import NgramClassifier
+from nlp_lstm.models.pooled_shares import shares_of_maximum
+
+
+class Explanation(NamedTuple):
+    """What each token did to the logit: `bias` and the `polarity` of a text's tokens add up to it."""
+
+    logits: Any  # (batch,)
+    bias: Any  # (batch,), the logit of a text without words
+    polarity: Any  # (batch, time), 0 in padding
+    gates: tuple[Gates, Gates]  # of both directions, (batch, time, units) in the order of the text
+
+
+class UnitShares(NamedTuple):
+    """What each unit did to the logit: `shares`, `ngrams` and `bias` of a text add up to it."""
+
+    shares: Any  # (batch, 2 * units), those that read forwards first
+    ngrams: Any  # (batch,), what n-grams add
+    bias: Any  # (batch,), the logit of a text without words
+    states: Any  # (batch, time, 2 * units), in the order of the text
 
 
 @keras.saving.register_keras_serializable("nlp_lstm")
@@ -23,8 +42,8 @@ class SentimentClassifier(keras.Model):
 
     .. math:: \text{logit} = w_\text{max} \cdot \max_t s_t + w_\text{mean} \cdot \tfrac{1}{n} \sum_t s_t + b .
 
-    Nothing stands between the pooling (Howard and Ruder 2018) and the logit, so each token's share of it can be told
-    exactly (`explain`).
+    Nothing stands between the pooling (Howard and Ruder 2018) and the logit, so it can be shared out among the tokens
+    to the last digit (`explain`).
 
     Args:
         encoder: the embedding and the two LSTMs.
@@ -76,11 +95,6 @@ class SentimentClassifier(keras.Model):
         kernel = kernel / self.feature_scale
         return kernel, bias - ops.sum(kernel * self.feature_mean)
 
-    @property
-    def bias(self) -> Any:
-        """The logit of a text whose tokens have no share in it."""
-        return self.folded_head()[1]
-
     def call(self, ids: Any, training: bool = False, noise: Any = None) -> Any:
         """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding.
 
@@ -113,74 +127,79 @@ class SentimentClassifier(keras.Model):
         means = [ops.matmul(weights, states)[:, 0] / length for states in directions]
         return ops.cast(ops.concatenate([*maxima, *means], axis=-1), "float32")  # (B, 4U)
 
-    @staticmethod
-    def _without_padding(states: Any, mask: Any) -> Any:
-        # Hidden states lie above -1, so padding cannot win; a text of padding alone pools to -1 and stays finite.
-        return ops.where(mask, states, -ops.ones_like(states))
-
-    def explain(self, ids: Any) -> tuple[Any, Any, tuple[Gates, Gates]]:
+    def explain(self, ids: Any) -> Explanation:
         r"""What each token did to the logit, and what the gates did at each token.
 
         >>> classifier = SentimentClassifier(BidirectionalEncoder(1000, 16, 8))
         >>> classifier.build((None, None))
-        >>> logits, polarity, (forward, backward) = classifier.explain(np.array([[5, 7, 9, 0]]))
-        >>> np.allclose(ops.sum(polarity, axis=1) + classifier.bias, logits, atol=1e-6)
+        >>> found = classifier.explain(np.array([[2, 7, 9, 2, 0]]))
+        >>> np.allclose(ops.sum(found.polarity, axis=1) + found.bias, found.logits, atol=1e-6)
         True
-        >>> forward.forget.shape
-        TensorShape([1, 4, 8])
+        >>> found.gates[0].forget.shape
+        TensorShape([1, 5, 8])
 
-        .. math:: p_t = \tfrac{1}{n} w_\text{mean} \cdot s_t + \sum_u w_{\text{max},u}\, s_{t,u}\,
-            [\,t = \operatorname{arg\,max}_\tau s_{\tau,u}\,]
+        The bias is the logit of the text's first and last token alone, its boundaries, in which :math:`m_0` is the
+        maximum and :math:`\bar{s}_0` the mean of the states; it is the same for every text. What a token does beyond
+        that is its share:
 
-        as class activation maps have it for convolutions (Zhou et al. 2016).
+        .. math:: p_t = \tfrac{1}{n} w_\text{mean} \cdot (s_t - \bar{s}_0)
+            + w_\text{max} \cdot \mathrm{share}_t(\max_\tau s_\tau - m_0)
+
+        with the shares of the maximum by `shares_of_maximum`: all that come near it have a part of it.
 
         Args:
             ids: token ids `(batch, time)`, 0 being padding.
-
-        Returns:
-            The logits `(batch,)`; each token's share of them `(batch, time)`, which with the head's bias add up to
-            them; and the `Gates` of both directions, `(batch, time, units)` in the order of the text.
         """
         gates = self.encoder.gates(ids)
-        states = ops.concatenate([direction.hidden for direction in gates], axis=-1)
+        directions = [direction.hidden for direction in gates]
         is_token = ops.not_equal(ids, 0)  # (B, T)
-        mask = is_token[..., None]
-        w_max, w_mean = ops.split(self.folded_head()[0], 2)
-        weights = ops.cast(mask, states.dtype)
+        start = self._pooled_without_words(ids, is_token)
+        kernel, bias = self.folded_head()
+        w_max, w_mean = ops.split(kernel, 2)
+        start_of_max, start_of_mean = ops.split(start, 2, axis=-1)
+        states = ops.cast(ops.concatenate(directions, axis=-1), "float32")  # (B, T, 2U)
+        weights = ops.cast(is_token, states.dtype)
         length = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
-        highest = ops.argmax(self._without_padding(states, mask), axis=1)  # (B, 2U), the first token on a tie
-        steps = ops.arange(ops.shape(ids)[1], dtype="int32")[None, :, None]
-        is_highest = ops.cast(ops.equal(steps, ops.cast(highest, "int32")[:, None]), states.dtype)
-        polarity = ops.sum(states * weights * (w_mean / length + w_max * is_highest), axis=-1)
-        return self._logits(self._pool([direction.hidden for direction in gates], is_token)), polarity, gates
+        polarity = ops.matmul(states - start_of_mean[:, None], w_mean) * weights / length
+        polarity += ops.matmul(shares_of_maximum(states, start_of_max, is_token), w_max)
+        logits = self._logits(self._pool(directions, is_token))
+        return Explanation(logits, bias + ops.matmul(start, kernel), polarity, gates)
 
-    def explain_units(self, ids: Any) -> tuple[Any, Any, Any]:
+    def explain_units(self, ids: Any) -> UnitShares:
         r"""What each unit did to the logit.
 
         >>> classifier = SentimentClassifier(BidirectionalEncoder(1000, 16, 8))
         >>> classifier.build((None, None))
-        >>> ids = np.array([[5, 7, 9, 0]])
-        >>> shares, ngrams, states = classifier.explain_units(ids)
-        >>> np.allclose(ops.sum(shares, axis=1) + ngrams + classifier.bias, classifier(ids), atol=1e-6)
+        >>> ids = np.array([[2, 7, 9, 2, 0]])
+        >>> found = classifier.explain_units(ids)
+        >>> np.allclose(ops.sum(found.shares, axis=1) + found.ngrams + found.bias, classifier(ids), atol=1e-6)
         True
-        >>> shares.shape, states.shape
-        (TensorShape([1, 16]), TensorShape([1, 4, 16]))
+        >>> found.shares.shape, found.states.shape
+        (TensorShape([1, 16]), TensorShape([1, 5, 16]))
 
-        .. math:: p_u = w_{\text{max},u} \max_t s_{t,u} + w_{\text{mean},u} \tfrac{1}{n} \sum_t s_{t,u}
+        From where a text without words is, as in `explain`:
+
+        .. math:: p_u = w_{\text{max},u} (\max_t s_{t,u} - m_{0,u})
+            + w_{\text{mean},u} (\tfrac{1}{n} \sum_t s_{t,u} - \bar{s}_{0,u}) .
 
         Args:
             ids: token ids `(batch, time)`, 0 being padding.
-
-        Returns:
-            Each unit's share of the logit `(batch, 2 * units)`, those that read forwards first; what n-grams add to it,
-            `(batch,)`, of which this model has none; and the units' states `(batch, time, 2 * units)` in the order of
-            the text. Shares, n-grams and `bias` add up to the logit.
         """
         directions = self.encoder(ids)
-        pooled = self._pool(directions, ops.not_equal(ids, 0))
-        from_maxima, from_means = ops.split(pooled * self.folded_head()[0], 2, axis=-1)
+        is_token = ops.not_equal(ids, 0)
+        start = self._pooled_without_words(ids, is_token)
+        kernel, bias = self.folded_head()
+        from_maxima, from_means = ops.split((self._pool(directions, is_token) - start) * kernel, 2, axis=-1)
         shares = from_maxima + from_means
-        return shares, ops.zeros_like(shares[:, 0]), ops.concatenate(directions, axis=-1)
+        bias = bias + ops.matmul(start, kernel)
+        return UnitShares(shares, ops.zeros_like(shares[:, 0]), bias, ops.concatenate(directions, axis=-1))
+
+    def _pooled_without_words(self, ids: Any, is_token: Any) -> Any:
+        """The pooled features `(batch, 4 * units)` of each text's first and last token, its boundaries, alone."""
+        places = ops.arange(ops.shape(ids)[1], dtype="int32")
+        first = ops.cast(ops.argmax(ops.cast(is_token, "int32"), axis=1), "int32")
+        last = ops.max(ops.where(is_token, places, 0), axis=1)
+        return self.pooled(ops.take_along_axis(ids, ops.stack([first, last], axis=1), axis=1))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -224,30 +243,30 @@ class BlendedClassifier(keras.Model):
                 part.build(input_shape)
         self.built = True
 
-    @property
-    def bias(self) -> Any:
-        """The logit of a text whose tokens have no share in it."""
-        a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
-        return a * self.lstm.bias + b * self.ngrams.bias + c
-
     def call(self, ids: Any, training: bool = False) -> Any:
         """Logits `(batch,)` of token ids `(batch, time)`, 0 being padding."""
         a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
         return a * self.lstm(ids, training=training) + b * self.ngrams(ids) + c
 
-    def explain(self, ids: Any) -> tuple[Any, Any, tuple[Gates, Gates]]:
+    def explain(self, ids: Any) -> Explanation:
         """As `SentimentClassifier.explain`, a token's share being its shares in both models."""
         a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
-        logits, polarity, gates = self.lstm.explain(ids)
+        found = self.lstm.explain(ids)
         shares = self.ngrams.shares(ids)
         ngram_logits = ops.sum(shares, axis=-1) + self.ngrams.bias
-        return a * logits + b * ngram_logits + c, a * polarity + b * shares, gates
+        return Explanation(
+            a * found.logits + b * ngram_logits + c,
+            a * found.bias + b * self.ngrams.bias + c,
+            a * found.polarity + b * shares,
+            found.gates,
+        )
 
-    def explain_units(self, ids: Any) -> tuple[Any, Any, Any]:
+    def explain_units(self, ids: Any) -> UnitShares:
         """As `SentimentClassifier.explain_units`, with the share of all n-grams together."""
-        a, b, _ = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
-        shares, _, states = self.lstm.explain_units(ids)
-        return a * shares, b * ops.sum(self.ngrams.shares(ids), axis=-1), states
+        a, b, c = ops.unstack(ops.convert_to_tensor(self.mixture), 3)
+        found = self.lstm.explain_units(ids)
+        ngrams = b * ops.sum(self.ngrams.shares(ids), axis=-1)
+        return UnitShares(a * found.shares, ngrams, a * found.bias + b * self.ngrams.bias + c, found.states)
 
     def get_config(self) -> dict[str, Any]:
         return {

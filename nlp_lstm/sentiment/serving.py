@@ -114,12 +114,13 @@ class SentimentServing(tf.Module):
             and padding empty; `length`: int32 `(batch,)`; `label` and `score` as in `serving_default`; and float32
             `(batch, time)`, 0 in padding: `polarity`, a token's share of the logit (a row adds up to `logit - bias`),
             and `forward_input`, `forward_forget`, `forward_output`, `backward_input`, `backward_forget`,
-            `backward_output`, the mean activity of each gate over its units; float32 `(batch,)`: `logit`, `bias`.
+            `backward_output`, the mean activity of each gate over its units; float32 `(batch,)`: `logit`, and `bias`,
+            the logit of a text without words (its P(positive) is what `prefixes` has at `<s>`).
         """
         tokens = _tokens(text)
         ids = self._ids(tokens)
         shown = _between(tokens, "<s>", "</s>")
-        logit, polarity, directions = self.classifier.explain(ids)
+        logit, bias, polarity, directions = self.classifier.explain(ids)
         score = tf.sigmoid(logit)
         visible = tf.cast(tf.not_equal(ids, PADDING), tf.float32)
         answer = {
@@ -128,7 +129,7 @@ class SentimentServing(tf.Module):
             "label": _labels(score),
             "score": score,
             "logit": logit,
-            "bias": tf.fill(tf.shape(logit), self.classifier.bias),
+            "bias": bias,
             "polarity": polarity * visible,
         }
         for direction, gates in zip(("forward", "backward"), directions, strict=True):
@@ -186,14 +187,13 @@ class SentimentServing(tf.Module):
         tokens = _tokens(text)
         ids = self._ids(tokens)
         shown = _between(tokens, "<s>", "</s>")
-        shares, ngrams, states = self.classifier.explain_units(ids)
+        shares, ngrams, bias, states = self.classifier.explain_units(ids)
         each = shares.shape[-1] // 2
         _, chosen = tf.math.top_k(tf.abs(shares), min(MOST_UNITS, 2 * each))  # (B, K)
         share = tf.gather(shares, chosen, batch_dims=1)
         state = tf.gather(tf.transpose(states, [0, 2, 1]), chosen, batch_dims=1)  # (B, K, T)
         is_token = tf.not_equal(ids, PADDING)[:, None]
         total = tf.reduce_sum(shares, axis=-1)
-        bias = tf.fill(tf.shape(total), self.classifier.bias)
         return {
             "tokens": shown.to_tensor("", shape=tf.stack([-1, tf.shape(ids)[1]])),
             "length": tf.cast(shown.row_lengths(), tf.int32),

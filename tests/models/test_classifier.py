@@ -71,49 +71,73 @@ def test_a_row_does_not_depend_on_its_batch_or_padding(classifier):
 def test_a_row_of_padding_alone_is_finite(classifier):
     ids = IDS.copy()
     ids[2] = 0
-    logits, polarity, gates = classifier.explain(ids)
-    for found in (classifier(ids), logits, polarity, *gates[0], *gates[1]):
+    logits, bias, polarity, gates = classifier.explain(ids)
+    for found in (classifier(ids), logits, bias, polarity, *gates[0], *gates[1], *classifier.explain_units(ids)):
         assert np.all(np.isfinite(found))
+    assert ops.convert_to_numpy(bias)[2] == pytest.approx(float(logits[2]), abs=1e-5)
     rest = [0, 1, 3, 4]
     np.testing.assert_allclose(ops.convert_to_numpy(classifier(ids))[rest], classifier(IDS[rest]), atol=1e-5)
     np.testing.assert_array_equal(ops.convert_to_numpy(polarity)[2], 0)
 
 
 def test_explain_adds_up_to_the_logits(classifier):
-    logits, polarity, _ = classifier.explain(IDS)
-    np.testing.assert_allclose(logits, classifier(IDS), atol=1e-5)
-    total = ops.convert_to_numpy(polarity).sum(axis=1) + ops.convert_to_numpy(classifier.head.bias)
-    np.testing.assert_allclose(total, logits, atol=1e-5)
-    np.testing.assert_array_equal(ops.convert_to_numpy(polarity)[IDS == 0], 0)
+    found = classifier.explain(IDS)
+    np.testing.assert_allclose(found.logits, classifier(IDS), atol=1e-5)
+    polarity = ops.convert_to_numpy(found.polarity)
+    np.testing.assert_allclose(polarity.sum(axis=1) + ops.convert_to_numpy(found.bias), found.logits, atol=1e-5)
+    np.testing.assert_array_equal(polarity[IDS == 0], 0)
+
+
+def states_of(classifier, text):
+    """The states of a text without padding, `(time, 2 * units)`."""
+    return np.concatenate([ops.convert_to_numpy(part)[0] for part in classifier.encoder(text[None])], axis=-1)
 
 
 def test_polarity_equals_numpy(classifier):
-    """Token by token and unit by unit, the share that the docstring's formula gives."""
-    polarity = ops.convert_to_numpy(classifier.explain(IDS)[1])
+    """Token by token and unit by unit, level by level: who reaches a level pays for it with all others who do."""
+    found = classifier.explain(IDS)
     w_max, w_mean = np.split(np.asarray(classifier.head.kernel)[:, 0], 2)
+    below = 0
     for row, text in enumerate(IDS):
         text = text[text != 0]
-        directions = classifier.encoder(text[None])
-        s = np.concatenate([ops.convert_to_numpy(d)[0] for d in directions], axis=-1)  # (n, 2U)
-        expected = s @ w_mean / len(text)
+        s, start = states_of(classifier, text), states_of(classifier, text[[0, -1]])
+        expected = (s - start.mean(axis=0)) @ w_mean / len(text)
         for unit in range(2 * UNITS):
-            winner = max(range(len(text)), key=lambda t, unit=unit, s=s: s[t, unit])
-            expected[winner] += w_max[unit] * s[winner, unit]
-        np.testing.assert_allclose(polarity[row, : len(text)], expected, atol=1e-5)
+            level = start[:, unit].max()
+            if s[:, unit].max() < level:
+                expected += w_max[unit] * (s[:, unit].max() - level) / len(text)
+                below += 1
+            for next_level in sorted(value for value in s[:, unit] if value > level):
+                reach = s[:, unit] >= next_level
+                expected[reach] += w_max[unit] * (next_level - level) / reach.sum()
+                level = next_level
+        np.testing.assert_allclose(ops.convert_to_numpy(found.polarity)[row, : len(text)], expected, atol=1e-5)
+        without_words = ops.convert_to_numpy(classifier(text[[0, -1]][None]))[0]
+        assert float(found.bias[row]) == pytest.approx(without_words, abs=1e-5)
+    assert below
+
+
+def test_the_bias_is_the_same_for_all_texts_that_begin_and_end_alike(classifier):
+    ids = IDS.copy()
+    ids[:, 0] = 2
+    ids[np.arange(5), (IDS != 0).sum(axis=1) - 1] = 2
+    bias = ops.convert_to_numpy(classifier.explain(ids).bias)
+    np.testing.assert_allclose(bias, bias[0], atol=1e-6)
+    np.testing.assert_allclose(classifier.explain_units(ids).bias, bias, atol=1e-6)
+    assert np.ptp(ops.convert_to_numpy(classifier.explain(IDS).bias)) > 0.1
 
 
 def test_shares_of_units_equal_numpy_and_add_up_to_the_logits(classifier):
-    shares, ngrams, states = (ops.convert_to_numpy(part) for part in classifier.explain_units(IDS))
+    shares, ngrams, bias, states = (ops.convert_to_numpy(part) for part in classifier.explain_units(IDS))
     w_max, w_mean = np.split(np.asarray(classifier.head.kernel)[:, 0], 2)
-    maxima, means = np.split(numpy_pooled(classifier, IDS), 2, axis=-1)
-    np.testing.assert_allclose(shares, w_max * maxima + w_mean * means, atol=1e-5)
     np.testing.assert_array_equal(ngrams, np.zeros(5))
-    total = shares.sum(axis=1) + ops.convert_to_numpy(classifier.head.bias)
-    np.testing.assert_allclose(total, classifier(IDS), atol=1e-5)
+    np.testing.assert_allclose(shares.sum(axis=1) + bias, classifier(IDS), atol=1e-5)
     for row, text in enumerate(IDS):
         text = text[text != 0]
-        alone = np.concatenate([ops.convert_to_numpy(part)[0] for part in classifier.encoder(text[None])], axis=-1)
+        alone, start = states_of(classifier, text), states_of(classifier, text[[0, -1]])
         np.testing.assert_allclose(states[row, : len(text)], alone, atol=1e-6)
+        expected = w_max * (alone.max(axis=0) - start.max(axis=0)) + w_mean * (alone.mean(axis=0) - start.mean(axis=0))
+        np.testing.assert_allclose(shares[row], expected, atol=1e-5)
 
 
 def test_shares_of_units_of_a_standardized_classifier_add_up(classifier):
@@ -122,36 +146,27 @@ def test_shares_of_units_of_a_standardized_classifier_add_up(classifier):
     rng = np.random.default_rng(2)
     for weight in standardized.weights:
         weight.assign(rng.uniform(0.5, 1.5, weight.shape) * rng.choice([-1, 1], weight.shape))
-    shares, _, _ = standardized.explain_units(IDS)
-    total = ops.convert_to_numpy(shares).sum(axis=1) + ops.convert_to_numpy(standardized.bias)
+    found = standardized.explain_units(IDS)
+    total = ops.convert_to_numpy(found.shares).sum(axis=1) + ops.convert_to_numpy(found.bias)
     np.testing.assert_allclose(total, standardized(IDS), atol=1e-4)
 
 
-def test_on_a_tie_one_token_has_it(classifier):
-    """With an embedding and kernels of zeros every state is the same, so that each unit is a tie."""
+def test_where_no_state_changes_no_token_has_a_share(classifier):
+    """With an embedding and kernels of zeros, and all forgotten, every state is where it starts."""
     weights = [np.zeros_like(weight) for weight in classifier.encoder.get_weights()]
     classifier.encoder.set_weights(weights)
-    bias = np.repeat([9.0, -9.0, 1.0, 9.0], UNITS).astype(np.float32)  # forgets all: each step ends where it began
-    for lstm in (classifier.encoder.forward_lstm, classifier.encoder.backward_lstm):
-        lstm.cell.bias.assign(bias)
-        lstm.cell.recurrent_kernel.assign(np.zeros_like(lstm.cell.recurrent_kernel))
-    # A forget gate that is not quite shut still differs in the last digits; shut it.
     for lstm in (classifier.encoder.forward_lstm, classifier.encoder.backward_lstm):
         lstm.cell.bias.assign(np.repeat([9.0, -200.0, 1.0, 9.0], UNITS).astype(np.float32))
     ids = padded([5, 3], 5)
     forward, _ = classifier.encoder(ids)
-    assert len(np.unique(ops.convert_to_numpy(forward)[0])) == 1, "no tie"
-    logits, polarity, _ = classifier.explain(ids)
-    polarity = ops.convert_to_numpy(polarity)
-    np.testing.assert_allclose(polarity.sum(axis=1) + ops.convert_to_numpy(classifier.head.bias), logits, atol=1e-5)
-    for row, length in enumerate((5, 3)):
-        np.testing.assert_allclose(polarity[row, 1:length], polarity[row, 1], atol=1e-6)
-        assert abs(polarity[row, 0] - polarity[row, 1]) > 1e-3
-        np.testing.assert_array_equal(polarity[row, length:], 0)
+    assert len(np.unique(ops.convert_to_numpy(forward)[0])) == 1, "the states differ"
+    found = classifier.explain(ids)
+    np.testing.assert_allclose(found.polarity, np.zeros((2, 5)), atol=1e-6)
+    np.testing.assert_allclose(found.bias, found.logits, atol=1e-6)
 
 
 def test_explain_shows_the_encoders_gates(classifier):
-    for found, expected in zip(classifier.explain(IDS)[2], classifier.encoder.gates(IDS), strict=True):
+    for found, expected in zip(classifier.explain(IDS).gates, classifier.encoder.gates(IDS), strict=True):
         for gate, expected_gate in zip(found, expected, strict=True):
             np.testing.assert_array_equal(gate, expected_gate)
 
@@ -225,10 +240,10 @@ classifier = SentimentClassifier(BidirectionalEncoder(vocabulary, width, units))
 classifier.build((None, None))
 classifier.set_weights([given[f"weight{i}"] for i in range(len(classifier.weights))])
 logits = classifier(given["ids"])
-again, polarity, _ = classifier.explain(given["ids"])
+found = classifier.explain(given["ids"])
 assert type(logits) is np.ndarray
-shares, _, _ = classifier.explain_units(given["ids"])
-np.savez(sys.argv[2], logits=logits, again=again, polarity=polarity, shares=shares)
+shares = classifier.explain_units(given["ids"]).shares
+np.savez(sys.argv[2], logits=logits, again=found.logits, polarity=found.polarity, shares=shares)
 assert not any(name.split(".")[0] in ("tensorflow", "torch") for name in sys.modules)
 """
 
@@ -243,8 +258,8 @@ def test_runs_on_numpy_without_tensorflow(classifier, tmp_path):
         check=True,
     )
     found = np.load(tmp_path / "found.npz")
-    logits, polarity, _ = classifier.explain(IDS)
+    logits, _, polarity, _ = classifier.explain(IDS)
     np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
     np.testing.assert_allclose(found["again"], logits, atol=1e-5)
     np.testing.assert_allclose(found["polarity"], polarity, atol=1e-5)
-    np.testing.assert_allclose(found["shares"], classifier.explain_units(IDS)[0], atol=1e-5)
+    np.testing.assert_allclose(found["shares"], classifier.explain_units(IDS).shares, atol=1e-5)

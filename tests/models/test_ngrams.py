@@ -182,9 +182,13 @@ def test_the_mixture(blended):
 
 def test_shares_and_bias_add_up_to_the_logit(blended):
     ids, _ = random_texts(np.random.default_rng(4))
-    logits, polarity, (forward, _) = blended.explain(ids)
+    logits, bias, polarity, (forward, _) = blended.explain(ids)
     np.testing.assert_allclose(logits, blended(ids), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(keras.ops.sum(polarity, axis=1) + blended.bias, logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(keras.ops.sum(polarity, axis=1) + bias, logits, rtol=1e-5, atol=1e-5)
+    units = blended.explain_units(ids)
+    np.testing.assert_allclose(units.bias, bias, rtol=1e-5, atol=1e-5)
+    total = keras.ops.sum(units.shares, axis=1) + units.ngrams + units.bias
+    np.testing.assert_allclose(total, logits, rtol=1e-5, atol=1e-5)
     assert forward.input.shape == (*ids.shape, 4)
 
 

@@ -182,7 +182,10 @@ def test_polarity_adds_up_to_the_logit_and_the_logit_to_the_score(explained, exp
     total = explained["polarity"].astype(np.float64).sum(axis=1) + explained["bias"]
     np.testing.assert_allclose(total, explained["logit"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(explained["score"], 1 / (1 + np.exp(-explained["logit"])), rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(explained["bias"], float(exported_sentiment.serving.classifier.bias))
+    lstm, ngrams = exported_sentiment.serving.classifier.lstm, exported_sentiment.serving.classifier.ngrams
+    a, b, c = np.asarray(exported_sentiment.serving.classifier.mixture)
+    expected = a * float(lstm(np.array([[BOUNDARY, BOUNDARY]], np.int32))[0]) + b * float(ngrams.bias) + c
+    np.testing.assert_allclose(explained["bias"], expected, rtol=0, atol=1e-5)
     assert abs(explained["bias"][0]) > 0.01
 
 
@@ -192,7 +195,7 @@ def test_gate_activities_are_the_means_of_the_gates_and_polarity_the_classifiers
     tokens = [token.decode() for token in row["tokens"][1:-1]]
     ids = [BOUNDARY, *exported_sentiment.vocabulary.lookup(tf.constant(tokens)).numpy(), BOUNDARY]
     classifier = exported_sentiment.serving.classifier
-    _, polarity, directions = classifier.explain(np.array([ids], np.int32))
+    _, _, polarity, directions = classifier.explain(np.array([ids], np.int32))
     np.testing.assert_allclose(row["polarity"], polarity[0], rtol=0, atol=1e-6)
     for direction, gates in zip(("forward", "backward"), directions, strict=True):
         for gate in ("input", "forget", "output"):
@@ -291,7 +294,9 @@ def test_units_are_those_of_the_largest_shares_which_the_layers_states_give(mode
         known = exported_sentiment.vocabulary.lookup(tf.constant(tokens, tf.string)).numpy()
         ids = np.array([[BOUNDARY, *known, BOUNDARY]], np.int32)
         states = np.concatenate([part[0] for part in classifier.lstm.encoder(ids)], axis=-1)  # (T, 2U)
-        shares = a * (w_max * states.max(axis=0) + w_mean * states.mean(axis=0))
+        without = np.concatenate([part[0] for part in classifier.lstm.encoder(ids[:, [0, -1]])], axis=-1)
+        beyond_max, beyond_mean = states.max(axis=0) - without.max(axis=0), states.mean(axis=0) - without.mean(axis=0)
+        shares = a * (w_max * beyond_max + w_mean * beyond_mean)
         order = np.argsort(-np.abs(shares))
         names = [("forward" if place < 6 else "backward", place % 6) for place in order]
         found = list(zip(answer["direction"][row], answer["unit"][row], strict=True))
@@ -304,7 +309,7 @@ def test_units_are_those_of_the_largest_shares_which_the_layers_states_give(mode
         np.testing.assert_allclose(answer["ngrams"][row], ngrams, rtol=0, atol=1e-5)
         assert abs(ngrams) > 0.01
     np.testing.assert_allclose(answer["logit"], explained["logit"], rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(answer["bias"], explained["bias"])
+    np.testing.assert_allclose(answer["bias"], explained["bias"], rtol=0, atol=1e-5)
 
 
 def test_shares_of_units_n_grams_and_bias_add_up_to_the_logit(model, difficult_texts):
