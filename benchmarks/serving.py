@@ -56,8 +56,10 @@ cold start, of a new process, in seconds
   first, second               answers after that, to serving_default
 
 playground, a sentence of 20 words
-  median_ms, p99_ms           until all answers are there that a part of the page asks for, which it does at once
-  answer_bytes                of these""",
+  median_ms, p99_ms           until the answers are there that a part of the page asks for first, all at once, and draws
+  answer_bytes                of these
+  behind                      what it asks for when it has drawn these
+  behind_median_ms            until that is there as well""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--models", type=Path, default=SHIPPED, help="a folder of folders of versions")
@@ -220,22 +222,25 @@ def cold_start(version, text, is_warmed_up, arguments):
 
 
 def page_requests(models, signatures):
-    """For each part of the page what it asks for: model, signature and inputs."""
+    """For each part of the page what it asks for, and what behind that: lists of model, signature and inputs."""
     words = TWENTY_WORDS.split()
     cuts = [" ".join(words[:count]) for count in range(len(words) + 1)]
     curve = ("prefixes", [TWENTY_WORDS]) if "prefixes" in signatures.get("sentiment", ()) else ("serving_default", cuts)
     asked = {
-        "sentiment": [
-            ("sentiment", "explain", {"text": [TWENTY_WORDS]}),
-            ("sentiment", curve[0], {"text": curve[1]}),
-        ],
-        "translation": [
-            ("translation", "n_best", {"text": [TWENTY_WORDS], "beam_size": [5]}),
-            ("translation", "explain", {"text": [TWENTY_WORDS]}),
-        ],
-        "cell": [("char_lm", "gates", {"text": [TWENTY_WORDS]})],
+        "sentiment": (
+            [
+                ("sentiment", "explain", {"text": [TWENTY_WORDS]}),
+                ("sentiment", curve[0], {"text": curve[1]}),
+            ],
+            [],
+        ),
+        "translation": (
+            [("translation", "explain", {"text": [TWENTY_WORDS]})],
+            [("translation", "n_best", {"text": [TWENTY_WORDS], "beam_size": [5]})],
+        ),
+        "cell": ([("char_lm", "gates", {"text": [TWENTY_WORDS]})], []),
     }
-    return {part: requests for part, requests in asked.items() if requests[0][0] in models}
+    return {part: requests for part, requests in asked.items() if requests[0][0][0] in models}
 
 
 def exchanged(connection, method, path, body=None):
@@ -273,29 +278,37 @@ def time_playground(arguments, names):
             models_are_there = time.perf_counter() - started
             rows = []
             with ThreadPoolExecutor(2) as threads:
-                for part, requests in page_requests(names, signatures).items():
+
+                def ask(requests):
+                    """Ask all at once; bytes of the answers."""
                     bodies = [
                         (f"/v1/models/{model}:predict", json.dumps({"signature_name": signature, "inputs": inputs}))
                         for model, signature, inputs in requests
                     ]
-                    used = connections[: len(bodies)]
+                    waiting = [
+                        threads.submit(exchanged, one, "POST", *body)
+                        for one, body in zip(connections, bodies, strict=False)
+                    ]
+                    return sum(len(one.result()) for one in waiting)
 
-                    def ask(used=used, bodies=bodies):
-                        pairs = zip(used, bodies, strict=True)
-                        waiting = [threads.submit(exchanged, one, "POST", *body) for one, body in pairs]
-                        return sum(len(one.result()) for one in waiting)
-
-                    size = ask()
-                    times = [seconds_of(ask) for _ in range(arguments.rounds)]
-                    rows.append(
-                        {
-                            "part": part,
-                            "signatures": [signature for _, signature, _ in requests],
-                            "median_ms": round(1000 * statistics.median(times), 1),
-                            "p99_ms": round(1000 * float(np.percentile(times, 99)), 1),
-                            "answer_bytes": size,
-                        }
-                    )
+                for part, (first, behind) in page_requests(names, signatures).items():
+                    size = ask(first)
+                    ask(behind)
+                    times, whole = [], []
+                    for _ in range(arguments.rounds):
+                        times.append(seconds_of(lambda first=first: ask(first)))
+                        whole.append(times[-1] + seconds_of(lambda behind=behind: ask(behind)))
+                    row = {
+                        "part": part,
+                        "signatures": [signature for _, signature, _ in first],
+                        "median_ms": round(1000 * statistics.median(times), 1),
+                        "p99_ms": round(1000 * float(np.percentile(times, 99)), 1),
+                        "answer_bytes": size,
+                    }
+                    if behind:
+                        row["behind"] = [signature for _, signature, _ in behind]
+                        row["behind_median_ms"] = round(1000 * statistics.median(whole), 1)
+                    rows.append(row)
             return {
                 "page_seconds": round(page_is_there, 2),
                 "models_seconds": round(models_are_there, 2),

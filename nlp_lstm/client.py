@@ -142,6 +142,7 @@ class AttendedTranslation:
     """`(source, target)`: each target piece's over the source."""
 
 
+Asked = TypeVar("Asked")
 Result = TypeVar("Result")
 Plan = Generator[Ask | AskInputs, Answer, Result]
 """What is asked, in turn, for a result: the same whether one waits for the answers or awaits them."""
@@ -459,6 +460,7 @@ class Client:
         self.close()
 
     def _result(self, plan: Plan[Result]) -> Result:
+        plan = _checked(plan, self._asking.url)
         try:
             ask = next(plan)
             while True:
@@ -470,8 +472,6 @@ class Client:
                     ask = plan.send(answer)
         except StopIteration as end:
             return end.value
-        except (KeyError, IndexError, TypeError) as error:
-            raise _other_outputs(self._asking.url, error) from None
 
     def predict(self, model: str, signature: str, inputs: Mapping[str, Any], only_output: str = "") -> Answer:
         """Any signature of any model: its outputs by name, as they come.
@@ -546,15 +546,14 @@ class Client:
             length: and the others as in `generate`.
             stop: end before this string.
         """
-        plan = self._plans.stream(prompt, length, temperature, top_k, top_p, seed, stop)
+        streaming = self._plans.stream(prompt, length, temperature, top_k, top_p, seed, stop)
+        plan = _checked(streaming, self._asking.url)
         answer: Answer | None = None
         while True:
             try:
                 step = plan.send(answer)
             except StopIteration:
                 return
-            except (KeyError, IndexError, TypeError) as error:
-                raise _other_outputs(self._asking.url, error) from None
             answer = None
             if isinstance(step, str):
                 if step:
@@ -655,6 +654,7 @@ class AsyncClient:
         raise AssertionError("the last try returns or raises")
 
     async def _result(self, plan: Plan[Result]) -> Result:
+        plan = _checked(plan, self._rest.url)
         try:
             ask = next(plan)
             while True:
@@ -666,8 +666,6 @@ class AsyncClient:
                     ask = plan.send(answer)
         except StopIteration as end:
             return end.value
-        except (KeyError, IndexError, TypeError) as error:
-            raise _other_outputs(self._rest.url, error) from None
 
     async def predict(self, model: str, signature: str, inputs: Mapping[str, Any], only_output: str = "") -> Answer:
         """See `Client.predict`."""
@@ -717,15 +715,14 @@ class AsyncClient:
         stop: str = "",
     ) -> AsyncIterator[str]:
         """See `Client.stream`."""
-        plan = self._plans.stream(prompt, length, temperature, top_k, top_p, seed, stop)
+        streaming = self._plans.stream(prompt, length, temperature, top_k, top_p, seed, stop)
+        plan = _checked(streaming, self._rest.url)
         answer: Answer | None = None
         while True:
             try:
                 step = plan.send(answer)
             except StopIteration:
                 return
-            except (KeyError, IndexError, TypeError) as error:
-                raise _other_outputs(self._rest.url, error) from None
             answer = None
             if isinstance(step, str):
                 if step:
@@ -807,11 +804,15 @@ def _httpx() -> Any:
     return httpx
 
 
-def _other_outputs(url: str, error: Exception) -> ServingError:
-    return ServingError(
-        f"the server at '{url}' answers otherwise than a model of this app ({type(error).__name__}: {error}): look "
-        "what it serves"
-    )
+def _checked(plan: Generator[Asked, Any, Result], url: str) -> Generator[Asked, Any, Result]:
+    """A plan that tells of answers without what it looks for."""
+    try:
+        return (yield from plan)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ServingError(
+            f"the server at '{url}' answers otherwise than a model of this app ({type(error).__name__}: {error}): look "
+            "what it serves"
+        ) from None
 
 
 def _packed(text: Text) -> bytes:

@@ -1,5 +1,7 @@
-"""The benchmark of what is served runs, and its fields are what they say."""
+"""The benchmarks of what is served and of bulk inference run, and their fields are what they say."""
 
+import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -13,18 +15,25 @@ from nlp_lstm import cli
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments):
+SHIPS_MODELS = pytest.mark.skipif(not cli.SHIPPED_MODELS.is_dir(), reason="no models are shipped with this")
+
+
+def program(script, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "benchmarks/serving.py", "--seconds", "0.01", "--rounds", "2", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    command = [sys.executable, f"benchmarks/{script}.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def run(script, *arguments):
+    done = program(script, *arguments, "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
 
 @pytest.mark.thorough
-@pytest.mark.skipif(not cli.SHIPPED_MODELS.is_dir(), reason="no models are shipped with this")
+@SHIPS_MODELS
 def test_serving():
-    found = run("--only", "sentiment", "--batches", "1,3", "--json")
+    found = run("serving", "--seconds", "0.01", "--rounds", "2", "--only", "sentiment", "--batches", "1,3")
     rows = {(row["model"], row["signature"], row["batch"]): row for row in found["signatures"]}
     own, other = "sentiment without n-grams", "sentiment, keras.layers.LSTM"
     for batch in (1, 3):
@@ -44,4 +53,57 @@ def test_serving():
     (part,) = found["playground"]["parts"]
     assert (part["part"], part["signatures"][0]) == ("sentiment", "explain")
     assert part["answer_bytes"] > 500
+    assert "behind" not in part  # all that this part asks for is waited for
     assert found["playground"]["models_seconds"] > found["playground"]["page_seconds"] > 0
+
+
+@pytest.mark.thorough
+@SHIPS_MODELS
+def test_what_the_page_asks_for_behind_what_it_draws():
+    found = run("serving", "--rounds", "3", "--only", "translation", "--part", "playground")
+    (part,) = found["playground"]["parts"]
+    assert (part["signatures"], part["behind"]) == (["explain"], ["n_best"])
+    assert 0 < part["median_ms"] <= part["p99_ms"]
+    assert part["median_ms"] < part["behind_median_ms"]  # which counts the wait for both
+
+
+@pytest.mark.thorough
+@SHIPS_MODELS
+def test_bulk():
+    rows = 7
+    found = run("bulk", "--app", "sentiment", "--rows", str(rows), "--workers", "1")
+    engines = ["local", *(["ray_1"] if importlib.util.find_spec("ray") else [])]
+    assert list(found) == ["machine", "app", "rows", *engines]
+    assert (found["app"], found["rows"]) == ("sentiment", rows)
+    rates = {}
+    for name in engines:
+        engine = found[name]
+        assert engine["seconds"] > 0 and engine["start_seconds"] > 0
+        # Of so few rows the time can be lost in that of two starts.
+        rates[name] = (rows - 1) / max(engine["seconds"] - engine["start_seconds"], 1e-3)
+        assert engine["rows_per_second"] == pytest.approx(rates[name], abs=0.051)
+    assert "efficiency" not in found["local"]
+    if "ray_1" in engines:
+        ratio = rates["ray_1"] / found["local"]["rows_per_second"]
+        assert found["ray_1"]["efficiency"] == pytest.approx(ratio, abs=0.00051)
+
+
+def test_bulk_refuses_what_it_cannot_time():
+    for arguments in (["--rows", "1"], ["--workers", "0"]):
+        done = program("bulk", *arguments)
+        assert done.returncode == 2
+        assert "--rows must be at least 2, and --workers at least 1" in done.stderr
+
+
+def test_the_rows_of_bulk_go_round_the_sample_in_files_of_5000(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    spec = importlib.util.spec_from_file_location("benchmark_of_bulk", ROOT / "benchmarks" / "bulk.py")
+    bulk = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bulk)
+    bulk.write_rows(tmp_path / "rows", 5003)
+    first, second = sorted((tmp_path / "rows").iterdir())
+    texts = [[json.loads(line)["text"] for line in path.read_text("utf-8").splitlines()] for path in (first, second)]
+    assert [len(one) for one in texts] == [5000, 3]
+    lines = (ROOT / "nlp_lstm" / "datasets" / "sample_pairs.tsv").read_text("utf-8").splitlines()
+    sample = itertools.cycle(line.partition("\t")[0] for line in lines)
+    assert texts[0] + texts[1] == list(itertools.islice(sample, 5003))

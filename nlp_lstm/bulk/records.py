@@ -97,6 +97,10 @@ def _bad(number: int, why: str, shown: str) -> BadRecord:
     return BadRecord(number, why, shown[:_LONGEST_SHOWN])
 
 
+def _no_utf8(error: UnicodeDecodeError) -> str:
+    return f"is no UTF-8 ({error.reason} at byte {error.start})"
+
+
 def _lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
     with open_decompressed(path) as stream:
         lines = enumerate(stream)
@@ -111,7 +115,7 @@ def _of_text(path: Path, _column: str, _taken: Sequence[str], start: int) -> Ite
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            yield _bad(number, f"is no UTF-8 ({error.reason} at byte {error.start})", line.decode("utf-8", "replace"))
+            yield _bad(number, _no_utf8(error), line.decode("utf-8", "replace"))
         else:
             yield Record(number, {TEXT_FIELD: text}, text)
 
@@ -122,7 +126,7 @@ def _of_json_lines(path: Path, column: str, taken: Sequence[str], start: int) ->
         try:
             fields = json.loads(line.decode("utf-8"))
         except UnicodeDecodeError as error:
-            yield _bad(number, f"is no UTF-8 ({error.reason} at byte {error.start})", shown)
+            yield _bad(number, _no_utf8(error), shown)
         except (ValueError, RecursionError) as error:
             yield _bad(number, f"is no JSON ({reason(error)})", shown)
         else:

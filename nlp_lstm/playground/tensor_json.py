@@ -314,6 +314,8 @@ def predict_body(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
         RefusedError: 400, if outputs have no rows.
     """
     if form == "columns":
+        if any(_is_many(value) for value in outputs.values()):
+            return _many_columns(outputs)
         columns = {name: array_json(value, name.endswith("_bytes")) for name, value in outputs.items()}
         return f'{{"outputs": {_object_or_value(columns)}}}'.encode()
     rows = None
@@ -332,6 +334,23 @@ def predict_body(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
     return f'{{"predictions": [{predictions}]}}'.encode()
 
 
+def _is_many(array: np.ndarray) -> bool:
+    """Whether an array is left to orjson."""
+    return bool(orjson is not None and array.size >= _MANY and array.dtype.kind == "f" and np.isfinite(array).all())
+
+
+def _many_columns(outputs: Mapping[str, np.ndarray]) -> bytes:
+    """A whole answer by orjson: of megabytes, each copy costs a good part of what writing them does."""
+    columns = {
+        name: np.ascontiguousarray(value)
+        if _is_many(value)
+        else orjson.Fragment(array_json(value, name.endswith("_bytes")))
+        for name, value in outputs.items()
+    }
+    content = columns if len(columns) > 1 else next(iter(columns.values()))
+    return orjson.dumps({"outputs": content}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def _object_or_value(values: Mapping[str, str]) -> str:
     if len(values) == 1:
         return next(iter(values.values()))
@@ -347,7 +366,7 @@ def array_json(value: Any, as_base64: bool = False) -> str:
     '[0.100000001, 2.0, NaN, Infinity]'
     """
     array = np.asarray(value)
-    if orjson is not None and array.size >= _MANY and array.dtype.kind == "f" and np.isfinite(array).all():
+    if _is_many(array):
         packed = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
         return packed.decode("ascii")
     # One template for the whole array: several times as fast as a number at a time, and `gates` has a million.

@@ -225,26 +225,26 @@ def explain(
     if plot is not None and len(inputs) > 1:
         raise UserError(f"--plot draws one text, got {len(inputs)}: explain them one at a time")
     asked = ["explain", "prefixes", "units"]
-    telling: dict[str, Any]
+    sources: dict[str, Any]
+    told_by: Any
     if client is not None:
         used_name = f"on the server at '{server}'"
-        has = {name for name in asked[1:] if client.has_signature("sentiment", name)}
-        telling = {"explain": remote.explain, "prefixes": remote.prefix_scores, "units": remote.explain_units}
-        telling = {name: functools.partial(tell_of, client) for name, tell_of in telling.items()}
+        sources = {name: client for name in asked if name == "explain" or client.has_signature("sentiment", name)}
+        told_by = remote
     else:
         assert used is not None
         used_name = f"at '{used}'"
-        signatures = inference.open_signatures(used, run, "explain", wanted=asked[1:])
-        has = set(signatures)
-        telling = {"explain": inference.explain, "prefixes": inference.prefix_scores, "units": inference.explain_units}
-        telling = {name: functools.partial(telling[name], signature) for name, signature in signatures.items()}
-    if units and "units" not in has:
+        sources = inference.open_signatures(used, run, "explain", wanted=asked[1:])
+        told_by = inference
+    functions = {"explain": told_by.explain, "prefixes": told_by.prefix_scores, "units": told_by.explain_units}
+    telling = {name: functools.partial(functions[name], source) for name, source in sources.items()}
+    if units and "units" not in telling:
         raise UserError(f"the model {used_name} was exported before there was --units: export its run again")
-    if "prefixes" not in has:
+    if "prefixes" not in telling:
         tell(f"the model {used_name} does not tell P(positive) up to each token: for that, export its run again")
     for text in inputs:
         answer = telling["explain"](text)
-        scores = telling["prefixes"](text) if "prefixes" in has else None
+        scores = telling["prefixes"](text) if "prefixes" in telling else None
         deciding = telling["units"](text, count) if units else {}
         rows = gate_map.gate_rows(answer)
         if plot is not None:

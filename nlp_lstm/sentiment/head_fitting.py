@@ -1,7 +1,6 @@
 """Fit the linear unit over a pre-trained encoder, which stays as it is: what fine-tuning starts from, and a probe."""
 
 import sys
-import time
 from typing import Any
 
 import keras
@@ -33,29 +32,25 @@ def fit_head(
         run: takes the weights and a line of metrics, and where it has them already nothing is fitted.
         settings: of the run.
     """
-    rows = run.metrics()
     path = run.best_weights(HEAD)
-    if any(row["stage"] == HEAD for row in rows) and path.exists():
+    if any(row["stage"] == HEAD for row in run.metrics()) and path.exists():
         classifier.load_weights(path)
         return
-    started, cpu_started = time.perf_counter(), time.process_time()
-    rng = np.random.default_rng(settings.seed)
-    cut = [batches.crop(ids, settings.longest_training_text, rng) for ids in training.ids]
-    features, held_out = _features(classifier, cut), _features(classifier, validation.ids)
-    mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
-    features, held_out = (features - mean) / scale, (held_out - mean) / scale
-    fits = [LogisticRegression(C=strength, max_iter=300).fit(features, training.labels) for strength in _STRENGTHS]
-    accuracies = [fit.score(held_out, validation.labels) for fit in fits]
-    best = fits[int(np.argmax(accuracies))]
-    classifier.standardize(mean, scale)
-    classifier.head.kernel.assign(best.coef_.T)
-    classifier.head.bias.assign(best.intercept_)
-    row = {"stage": HEAD, "epoch": 1, "val_accuracy": max(accuracies), "strength": best.C}
-    row["seconds"] = round(time.perf_counter() - started, 2)
-    row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
-    run.checkpoints.mkdir(parents=True, exist_ok=True)
-    save_weights(classifier, path)
-    run.write_metrics([*rows, row])
+    with run.timed_stage(HEAD) as row:
+        rng = np.random.default_rng(settings.seed)
+        cut = [batches.crop(ids, settings.longest_training_text, rng) for ids in training.ids]
+        features, held_out = _features(classifier, cut), _features(classifier, validation.ids)
+        mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
+        features, held_out = (features - mean) / scale, (held_out - mean) / scale
+        fits = [LogisticRegression(C=strength, max_iter=300).fit(features, training.labels) for strength in _STRENGTHS]
+        accuracies = [fit.score(held_out, validation.labels) for fit in fits]
+        best = fits[int(np.argmax(accuracies))]
+        classifier.standardize(mean, scale)
+        classifier.head.kernel.assign(best.coef_.T)
+        classifier.head.bias.assign(best.intercept_)
+        row |= {"val_accuracy": max(accuracies), "strength": best.C}
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        save_weights(classifier, path)
     print(f"{HEAD}: val_accuracy {max(accuracies):.4f} of the encoder as it is", file=sys.stderr)
 
 

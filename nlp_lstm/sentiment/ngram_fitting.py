@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from nlp_lstm.models.classifier import BlendedClassifier
 from nlp_lstm.models.ngrams import NgramClassifier
 from nlp_lstm.sentiment import batches
+from nlp_lstm.sentiment.logits import logits_of
 
 _TOKENS_PER_BATCH = 200_000
 
@@ -137,10 +138,7 @@ def blend(classifier: BlendedClassifier, ids: Sequence[np.ndarray], labels: Sequ
     Returns:
         The validation accuracy of the LSTM alone, of the n-grams alone and of the mixture.
     """
-    logits = np.zeros((len(ids), 2))
-    for places, batch in batches.sorted_batches(ids, _TOKENS_PER_BATCH // 8):
-        logits[places, 0] = keras.ops.convert_to_numpy(classifier.lstm(batch))
-        logits[places, 1] = keras.ops.convert_to_numpy(classifier.ngrams(batch))
+    logits = np.stack([logits_of(model, ids) for model in (classifier.lstm, classifier.ngrams)], axis=1)
     truth = np.asarray(labels)
     model = LogisticRegression().fit(logits, truth)
     classifier.mixture.assign(np.array([*model.coef_[0], model.intercept_[0]], np.float32))

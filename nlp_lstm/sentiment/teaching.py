@@ -1,9 +1,8 @@
 """Labels for texts that have none, by models of those that have some."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import keras
 import numpy as np
 import scipy.special
 from sklearn.linear_model import LogisticRegression
@@ -12,7 +11,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.run_folder import RunFolder
-from nlp_lstm.sentiment import batches
+from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import ngram_logits
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.text.vocabulary import Vocabulary
@@ -20,7 +19,6 @@ from nlp_lstm.text.vocabulary import Vocabulary
 Run = tuple[SentimentClassifier | BlendedClassifier, Vocabulary, Settings]
 """What is loaded of a finished run."""
 
-_TOKENS_PER_BATCH = 25_000
 _KEPT = "taught_labels.npy"
 
 
@@ -87,14 +85,6 @@ def _logits(
             "from the same run, with --start-from"
         )
     lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
-    both = np.stack([lstm_logits(lstm, others), by_ngrams], axis=1)
+    both = np.stack([logits_of(lstm, others), by_ngrams], axis=1)
     mixture = LogisticRegression().fit(both[len(unlabelled) :], validation.labels)
     return mixture.decision_function(both[: len(unlabelled)])
-
-
-def lstm_logits(lstm: Any, ids: Sequence[np.ndarray]) -> np.ndarray:
-    """The logits of texts `(texts,)`, as token ids, by a classifier without n-grams."""
-    logits = np.zeros(len(ids))
-    for places, batch in batches.sorted_batches(ids, _TOKENS_PER_BATCH):
-        logits[places] = keras.ops.convert_to_numpy(lstm(batch)).reshape(-1)
-    return logits

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
 from nlp_lstm.sentiment.calibration import temperature
 from nlp_lstm.sentiment.head_fitting import fit_head
+from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, PRETRAINING, TASK, Settings
-from nlp_lstm.sentiment.teaching import EncodedTexts, lstm_logits, taught_labels
+from nlp_lstm.sentiment.teaching import EncodedTexts, taught_labels
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 from nlp_lstm.weights_file import save_weights
@@ -151,14 +151,11 @@ def _round_to_half(table: Any) -> None:
 
 def _calibrate(classifier: SentimentClassifier, validation: EncodedTexts, run: RunFolder) -> None:
     """Divide the logits by the temperature that suits the validation texts; a mixture has its own scale."""
-    started, cpu_started = time.perf_counter(), time.process_time()
-    found = temperature(lstm_logits(classifier, validation.ids), validation.labels)
-    for weight in (classifier.head.kernel, classifier.head.bias):
-        weight.assign(weight / found)
-    row = {"stage": CALIBRATION, "epoch": 1, "temperature": found}
-    row["seconds"] = round(time.perf_counter() - started, 2)
-    row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
-    run.write_metrics([*(other for other in run.metrics() if other["stage"] != CALIBRATION), row])
+    with run.timed_stage(CALIBRATION) as row:
+        found = temperature(logits_of(classifier, validation.ids), validation.labels)
+        for weight in (classifier.head.kernel, classifier.head.bias):
+            weight.assign(weight / found)
+        row["temperature"] = found
     print(f"{CALIBRATION}: the logits are divided by {found:.3f}", file=sys.stderr)
 
 
@@ -170,14 +167,11 @@ def _add_ngrams(
     settings: Settings,
 ) -> None:
     """Fit the n-gram model on the labelled training texts and the mixture on the validation texts."""
-    started, cpu_started = time.perf_counter(), time.process_time()
-    fit_ngrams(classifier.ngrams, training.ids, training.labels, settings.ngram_regularization)
-    _round_to_half(classifier.ngrams.table)
-    accuracies = blend(classifier, validation.ids, validation.labels)
-    row = {"stage": BLEND, "epoch": 1, **accuracies}
-    row["seconds"] = round(time.perf_counter() - started, 2)
-    row["cpu_seconds"] = round(time.process_time() - cpu_started, 2)
-    run.write_metrics([*(other for other in run.metrics() if other["stage"] != BLEND), row])
+    with run.timed_stage(BLEND) as row:
+        fit_ngrams(classifier.ngrams, training.ids, training.labels, settings.ngram_regularization)
+        _round_to_half(classifier.ngrams.table)
+        accuracies = blend(classifier, validation.ids, validation.labels)
+        row |= accuracies
     print(", ".join(f"{BLEND} {name} {value:.4f}" for name, value in accuracies.items()), file=sys.stderr)
 
 

@@ -42,7 +42,7 @@ SHOWN = {
     "cell": "#cell-equations li",
     "writing": "#write-place",
     "sentiment": "#mood-shown",
-    "translation": "#tr-shown",
+    "translation": "#tr-list[aria-busy=false]",
 }
 
 
@@ -382,6 +382,7 @@ def test_translations_and_attention_are_the_models(open_page, client):
 
     def assert_found(beam):
         (found,) = client.n_best([text], beam)
+        expect(page.locator("#tr-list")).to_have_attribute("aria-busy", "false")
         expect(page.locator("#tr-list li")).to_have_count(len(found))
         expect(page.locator("#tr-shown")).not_to_have_class("stale")
         told = page.locator("#tr-list li")
@@ -419,7 +420,172 @@ def test_translations_and_attention_are_the_models(open_page, client):
     assert f"“{piece}”" in page.locator("#tr-summary").inner_text()
 
 
+def holding(page, held, *holds):
+    """Hold back requests of the translation's part, those that a function picks, in a list of routes."""
+
+    def asked(route):
+        body = json.loads(route.request.post_data)
+        picked = any(one(body["signature_name"], body["inputs"]) for one in holds)
+        held.append(route) if picked else route.continue_()
+
+    page.route("**/translation:predict", asked)
+
+
+def looked_at(page):
+    """The numbers of the table of attention, as they are shown."""
+    rows = page.locator("#tr-table tbody tr").all()
+    return np.array([[float(cell) for cell in row.locator("td").all_inner_texts()] for row in rows])
+
+
+def test_the_alignment_waits_for_no_other_translation(open_page, client):
+    held = []
+    text = "A man in a red shirt is riding a bike."
+    page = open_page(
+        "translation", before=lambda page: holding(page, held, lambda name, _: name == "n_best"), text=text, beam=1
+    )
+    page.wait_for_selector("#tr-table td")
+    (looked,) = client.explain_translation([text])
+    assert page.locator("#tr-best").inner_text() == looked.text
+    shown = np.where(looked.attention.T < 0.005, 0, looked.attention.T)
+    assert looked_at(page) == pytest.approx(shown, abs=0.0051)
+    button = page.locator("#tr-target button").nth(1)
+    button.hover()
+    button.focus()
+    assert f"“{looked.target_pieces[1].lstrip('▁')}”" in page.locator("#tr-summary").inner_text()
+    assert page.locator("#tr-told").inner_text() == ""
+    # Its list has room and nothing in it, and says that it waits.
+    expect(page.locator("#tr-list")).to_have_attribute("aria-busy", "true")
+    assert page.locator("#tr-list li").all_inner_texts() == ["…"]
+    below = page.locator("#tr-table").bounding_box()["y"]
+
+    page.evaluate("document.getElementById('tr-table').querySelector('td').mine = true")
+    (route,) = held
+    route.continue_()
+    expect(page.locator("#tr-list")).to_have_attribute("aria-busy", "false")
+    (found,) = client.n_best([text], 1)
+    assert page.locator("#tr-list [lang=de]").all_inner_texts() == [one.text for one in found]
+    assert page.locator("#tr-best").inner_text() == found[0].text
+    # What was drawn is left as it was.
+    assert page.evaluate("document.getElementById('tr-table').querySelector('td').mine")
+    assert page.evaluate("document.activeElement.dataset.place") == "1"
+    assert page.locator("#tr-table").bounding_box()["y"] == below
+
+
+def test_a_newer_sentence_gives_up_the_others_of_an_older(open_page, client):
+    held, given_up = [], []
+
+    def before(page):
+        holding(page, held, lambda name, inputs: name == "n_best" and "dog" in inputs["text"][0])
+        page.on("requestfailed", lambda one: given_up.append(json.loads(one.post_data)["inputs"]["text"]))
+
+    page = open_page("translation", before=before, text="A dog.")
+    page.wait_for_selector("#tr-table td")
+    page.locator("#tr-text").fill("A cat.")
+    expect(page.locator("#tr-list")).to_have_attribute("aria-busy", "false")
+    (found,) = client.n_best(["A cat."], 5)
+    assert given_up == [["A dog."]]
+    (route,) = held
+    with contextlib.suppress(sync_api.Error):  # given up by the page, as it should be
+        route.fulfill(json={"outputs": {"translations": [["Falsch."]], "scores": [[-0.1]]}})
+    page.wait_for_timeout(100)
+    assert page.locator("#tr-list [lang=de]").all_inner_texts() == [one.text for one in found]
+
+
+def test_another_beam_asks_for_the_list_alone(open_page, client):
+    asked = []
+
+    def before(page):
+        page.on("request", lambda one: asked.append(one.post_data_json) if one.method == "POST" else None)
+
+    page = open_page("translation", before=before, text="A dog.")
+    page.wait_for_selector("#tr-list[aria-busy=false]")
+    page.locator("#tr-beam").press("ArrowRight")
+    expect(page.locator("#tr-list")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#tr-list li")).to_have_count(len(client.n_best(["A dog."], 6)[0]))
+    assert [one["signature_name"] for one in asked] == ["explain", "n_best", "n_best"]
+    assert [one["inputs"].get("beam_size") for one in asked] == [None, [5], [6]]
+    assert settings_of(page) == {"text": "A dog.", "beam": "6"}
+
+
+def test_a_list_that_is_refused_leaves_the_alignment(open_page):
+    def answered(route):
+        refused = route.request.post_data_json["signature_name"] == "n_best"
+        route.fulfill(status=400, json={"error": "no list today"}) if refused else route.continue_()
+
+    page = open_page("translation", before=lambda page: page.route("**/*:predict", answered), text="A dog.")
+    page.wait_for_selector("#tr-list-told.error")
+    assert "no list today" in page.locator("#tr-list-told").inner_text()
+    expect(page.locator("#tr-list li")).to_have_count(0)
+    expect(page.locator("#tr-list")).to_have_attribute("aria-busy", "false")
+    assert page.locator("#tr-table td").count() > 4
+    assert page.locator("#tr-told").inner_text() == ""
+    assert all("400" in one for one in open_page.complaints)
+    open_page.complaints.clear()
+
+
 # All parts
+
+
+def test_what_comes_while_another_part_is_shown_is_drawn(open_page):
+    held = []
+    page = open_page(
+        "sentiment",
+        before=lambda page: page.route("**/sentiment:predict", lambda route: held.append(route)),
+        text="Not bad.",
+    )
+    expect(page.locator("#mood-told")).not_to_be_empty()
+    page.locator("#tab-writing").click()
+    expect(page.locator("#part-sentiment")).to_be_hidden()
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    for route in held:
+        route.continue_()
+    page.wait_for_selector("#mood-told", state="attached")
+    expect(page.locator("#mood-told")).to_be_empty()
+    page.locator("#tab-sentiment").click()
+    expect(page.locator("#mood-chart svg")).to_be_visible()
+    expect(page.locator("#mood-marked span")).to_have_count(2)
+
+
+def test_one_key_is_asked_about_at_once_and_many_together(open_page):
+    texts, held = [], []
+
+    def asked(route):
+        body = route.request.post_data_json
+        if body["signature_name"] == "explain":
+            texts.append(body["inputs"]["text"][0])
+        held.append(route) if "slow" in texts[-1] else route.continue_()
+
+    page = open_page("sentiment", before=lambda page: page.route("**/sentiment:predict", asked), text="Dull")
+    expect(page.locator("#mood-marked span")).to_have_count(1)
+    page.clock.install()
+    page.clock.pause_at("2100-01-01")  # no timer ends
+    page.locator("#mood-text").fill("Dull but")
+    expect(page.locator("#mood-marked span")).to_have_count(2)
+    page.locator("#mood-text").fill("Dull but slow")
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    for more in ("Dull but slow a", "Dull but slow and", "Dull but fine and sharp"):
+        page.locator("#mood-text").fill(more)
+    page.clock.resume()
+    expect(page.locator("#mood-marked span")).to_have_count(5)
+    assert texts == ["Dull", "Dull but", "Dull but slow", "Dull but fine and sharp"]
+
+
+def test_the_state_before_any_text_is_asked_for_once(open_page):
+    asked = []
+
+    def before(page):
+        page.on(
+            "request",
+            lambda one: asked.append(one.post_data_json["signature_name"]) if one.method == "POST" else None,
+        )
+
+    page = open_page("cell", before=before, text="Ha")
+    page.wait_for_selector("#cell-equations li")
+    page.locator("#cell-text").fill("Hark")
+    expect(page.locator("#cell-step-label")).to_contain_text("of 4")
+    assert sorted(asked) == ["gates", "gates", "step"]
 
 
 def test_tabs_go_by_keyboard_and_links_hold_what_is_shown(open_page, url):

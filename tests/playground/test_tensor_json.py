@@ -195,6 +195,33 @@ class TestAnswers:
         assert refused(predict_body, outputs, "rows")[0] == 400
         assert json.loads(predict_body(outputs, "columns"))
 
+    def test_many_numbers_beside_others(self):
+        """Large answers are written in another way, and are the same."""
+        rng = np.random.default_rng(5)
+        large = rng.standard_normal((2, 30, 40)).astype(np.float32)
+        holed = np.where(rng.random(large.shape) < 0.01, np.nan, large)
+        outputs = {
+            "large": large,
+            "turned": large.swapaxes(0, 2),
+            "holed": holed,
+            "text": np.array(['"ä"\n'.encode(), b"\xff"], object),
+            "text_bytes": np.array([b"\xff\x00"], object),
+            "length": np.array([3, 4], np.int32),
+            "of_none": np.float32(0.1),
+        }
+        found = json.loads(predict_body(outputs, "columns"))["outputs"]
+        assert list(found) == list(outputs)
+        for name in ("large", "turned", "holed"):
+            np.testing.assert_array_equal(np.float32(found.pop(name)), outputs[name])
+        assert found == {
+            "text": ['"ä"\n', "\ufffd"],
+            "text_bytes": [{"b64": "/wA="}],
+            "length": [3, 4],
+            "of_none": pytest.approx(0.1),
+        }
+        alone = json.loads(predict_body({"large": large}, "columns"))["outputs"]
+        np.testing.assert_array_equal(np.float32(alone), large)
+
 
 class TestExamples:
     def test_values_lists_and_a_context(self):

@@ -10,8 +10,8 @@ from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment import train as train_module
 from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.calibration import temperature
+from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.settings import Settings
-from nlp_lstm.sentiment.teaching import lstm_logits
 from nlp_lstm.sentiment.train import train
 
 
@@ -50,6 +50,6 @@ def test_a_run_is_calibrated_on_its_validation_texts(tmp_path, monkeypatch):
     )
     ((raw, labels),) = seen
     assert labels == validation.labels and len(raw) == 47 and np.std(raw) > 0
-    assert lstm_logits(load_run(run)[0], validation.ids) == pytest.approx(raw / 2.5, rel=1e-4, abs=1e-5)
+    assert logits_of(load_run(run)[0], validation.ids) == pytest.approx(raw / 2.5, rel=1e-4, abs=1e-5)
     (row,) = (row for row in run.metrics() if row["stage"] == "calibration")
     assert row["temperature"] == 2.5 and row["seconds"] >= 0

@@ -3,11 +3,11 @@
 import { number } from "./address.js";
 import { onSchemeChange } from "./colours.js";
 import { copyButtons, curlLine, pythonLine, pythonQuoted } from "./copy_lines.js";
-import { byId, fixed, h, percent, s, signed, spoken, visible } from "./elements.js";
+import { byId, fixed, h, percent, s, signed, spoken, tellIn, visible } from "./elements.js";
 import { PROPERTIES, QUANTITIES, correlation, divergence, movement, unitStep } from "./equations.js";
 import { HeatMap, legend } from "./heat_map.js";
 import { Latest, predict } from "./protocol.js";
-import { layers, spelling, stepped, symbolText, zeroState } from "./state.js";
+import { beginning, layers, spelling, symbolText } from "./state.js";
 import { LONGEST, carriedForward, impossible } from "./what_if.js";
 import { wires } from "./wires.js";
 
@@ -108,14 +108,9 @@ export function cellPart(section, keep) {
   let supposed = null;
   let typed = false;
 
-  const asking = new Latest("char_lm", (kind, message) => {
-    told.className = `told-above ${kind}`;
-    told.textContent = message;
-  });
-  const supposing = new Latest("char_lm", (kind, message) => {
-    byId("if-told").className = `told-above ${kind}`;
-    byId("if-told").textContent = message;
-  });
+  const asking = new Latest("char_lm", tellIn(told));
+  const tellOfSupposition = tellIn(byId("if-told"));
+  const supposing = new Latest("char_lm", tellOfSupposition);
   const map = new HeatMap((step, row) => choose(step, shownUnits()[row]), "cell-help");
   byId("cell-map").append(map.element);
   byId("cell-copy").append(
@@ -153,19 +148,18 @@ export function cellPart(section, keep) {
     if (!data) told.textContent = "Asking …";
     asking.run(
       async (signal) => {
-        const [outputs, form, zero] = await Promise.all([
+        const [outputs, form, { state }] = await Promise.all([
           predict("char_lm", "gates", { text: [wanted] }, signal),
           layers(signal),
-          zeroState(signal),
+          beginning(signal),
         ]);
-        const [{ state: beginning }] = await stepped("", [zero], signal);
         const length = outputs.length[0];
         const gates = Object.fromEntries(QUANTITIES.map((name) => [name, outputs[name][0].slice(0, length)]));
         let chars = [...wanted];
         if (chars.length !== length) {
           chars = [...new TextEncoder().encode(wanted)].map((byte) => symbolText(Uint8Array.of(byte))).slice(0, length);
         }
-        return { text: wanted, chars, gates, beginning, layers: form };
+        return { text: wanted, chars, gates, beginning: state, layers: form };
       },
       (answer) => {
         data = answer;
@@ -323,10 +317,7 @@ export function cellPart(section, keep) {
     supposing.run(
       async (signal) => {
         const symbols = (await spelling(signal)).map(symbolText);
-        const tell = (done, all) => {
-          byId("if-told").className = "told-above";
-          byId("if-told").textContent = `Reading on … ${done} of ${all}`;
-        };
+        const tell = (done, all) => tellOfSupposition("", `Reading on … ${done} of ${all}`);
         const steps = await carriedForward(
           { chars, step, before: stateBefore(step), place: place(), now: now(), gate, held, span }, tell, signal);
         return { steps, symbols, chars, step, unit, gate, held, span };
@@ -421,6 +412,7 @@ export function cellPart(section, keep) {
   checkWish();
 
   return {
+    draw,
     open(wanted) {
       text.value = (wanted.get("text") ?? EXAMPLE).slice(0, LONGEST_TEXT);
       for (const [select, name] of [[quantity, "show"], [order, "order"]]) {

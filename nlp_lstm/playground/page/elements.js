@@ -27,6 +27,14 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
+/** What tells in words, in an element above what is shown, how a request goes: a kind for its class, and a message. */
+export function tellIn(element) {
+  return (kind, message) => {
+    element.className = `told-above ${kind}`;
+    element.textContent = message;
+  };
+}
+
 /** A character as it can be seen. */
 export function visible(char) {
   return { " ": "␣", "\n": "↵", "\t": "⇥", "": "∅" }[char] ?? char;

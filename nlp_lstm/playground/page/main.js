@@ -36,8 +36,9 @@ function show(name, settings) {
     started[name].part.open(settings);
   } else if ([...settings].length) {
     started[name].part.open(settings);
-  } else if (started[name].settings) {
-    writeAddress(name, started[name].settings);
+  } else {
+    if (started[name].settings) writeAddress(name, started[name].settings);
+    started[name].part.draw?.(); // what came while it was hidden, when there was no width to draw by
   }
 }
 

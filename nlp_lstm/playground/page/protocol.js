@@ -108,14 +108,18 @@ export class Latest {
     this.current = null;
   }
 
-  /** Do `work(signal)` after `wait` milliseconds without a newer one, and hand its result to `show`. */
+  /**
+   * Do `work(signal)` and hand its result to `show`: at once, or, where an older answer is still outstanding, after
+   * `wait` milliseconds without a newer request. So a key alone waits for nothing, and fast typing sends little.
+   */
   async run(work, show, wait = 0) {
+    const isFirst = this.current === null;
     this.stop();
     const mine = new AbortController();
     this.current = mine;
     const { signal } = mine;
     try {
-      if (wait) await pause(wait, signal);
+      if (wait && !isFirst) await pause(wait, signal);
       for (;;) {
         try {
           const result = await work(signal);

@@ -2,7 +2,7 @@
 
 import { css, diverging, inkOn, onSchemeChange, sequential } from "./colours.js";
 import { copyButtons, curlLine, pythonLine, pythonQuoted } from "./copy_lines.js";
-import { byId, fixed, h, s, signed } from "./elements.js";
+import { byId, fixed, h, s, signed, tellIn } from "./elements.js";
 import { legend } from "./heat_map.js";
 import { Latest, predict, signatures } from "./protocol.js";
 import { wordOfToken, words } from "./words.js";
@@ -68,10 +68,7 @@ export function sentimentPart(section, keep) {
   let data = null;
   let chosen = null;
 
-  const asking = new Latest("sentiment", (kind, message) => {
-    told.className = `told-above ${kind}`;
-    told.textContent = message;
-  });
+  const asking = new Latest("sentiment", tellIn(told));
   byId("mood-copy").append(
     copyButtons(() => ({
       curl: curlLine("sentiment", "explain", { text: [text.value] }),
@@ -238,6 +235,7 @@ export function sentimentPart(section, keep) {
   window.addEventListener("resize", draw);
 
   return {
+    draw,
     open(wanted) {
       text.value = (wanted.get("text") ?? EXAMPLE).slice(0, LONGEST_TEXT);
       ask(0);

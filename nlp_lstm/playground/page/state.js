@@ -13,16 +13,6 @@ export async function layers(signal) {
   }));
 }
 
-/** The state before any text. */
-export async function zeroState(signal) {
-  const state = {};
-  for (const { hidden, cell, units } of await layers(signal)) {
-    state[hidden] = new Array(units).fill(0);
-    state[cell] = new Array(units).fill(0);
-  }
-  return state;
-}
-
 /** Read one symbol from each state: `[{logProbs, state}]`. */
 export async function stepped(char, states, signal) {
   const inputs = { char: states.map(() => char) };
@@ -32,6 +22,21 @@ export async function stepped(char, states, signal) {
     logProbs: outputs.log_probs[row],
     state: Object.fromEntries(Object.keys(states[0]).map((name) => [name, outputs[name][row]])),
   }));
+}
+
+let begun = null;
+
+/** `{logProbs, state}` before any text, which is the same for every text and asked for once. */
+export async function beginning(signal) {
+  if (!begun) {
+    const zeros = {};
+    for (const { hidden, cell, units } of await layers(signal)) {
+      zeros[hidden] = new Array(units).fill(0);
+      zeros[cell] = new Array(units).fill(0);
+    }
+    [begun] = await stepped("", [zeros], signal);
+  }
+  return begun;
 }
 
 /** The state after a piece of text of whole symbols. */

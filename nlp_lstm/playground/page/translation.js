@@ -1,9 +1,9 @@
-// Translation: the best translations of what is typed, and where the model looked for each piece of the first.
+// Translation: what is typed, in German, where the model looked for each piece of it, and other translations.
 
 import { number } from "./address.js";
 import { css, inkOn, onSchemeChange, sequential } from "./colours.js";
 import { copyButtons, curlLine, pythonLine, pythonQuoted } from "./copy_lines.js";
-import { byId, fixed, h } from "./elements.js";
+import { byId, fixed, h, tellIn } from "./elements.js";
 import { Latest, predict } from "./protocol.js";
 
 const LONGEST_TEXT = 400;
@@ -23,6 +23,7 @@ const TEMPLATE = () => [
   h("div", { id: "tr-shown", hidden: true },
     h("p", { id: "tr-best", class: "translated", lang: "de", "aria-live": "polite" }),
     h("h2", {}, "What it found"),
+    h("div", { id: "tr-list-told", class: "told-above", role: "status" }),
     h("ol", { id: "tr-list", class: "n-best" }),
     h("p", { class: "note" }, "The numbers are log-probabilities by the length penalty: nearer 0 is likelier. The search keeps as many candidates at once as the beam is wide."),
     h("h2", {}, "Where it looked"),
@@ -54,12 +55,20 @@ function bare(piece) {
 export function translationPart(section, keep) {
   section.append(...TEMPLATE());
   const [text, told, shown, beam] = [byId("tr-text"), byId("tr-told"), byId("tr-shown"), byId("tr-beam")];
+  const list = byId("tr-list");
   let data = null;
+  let found = null; // of `data`: the best translations with their scores, once they are there
   let chosen = { side: "target", place: 0 };
 
+  const tell = tellIn(told);
+  const tellOfList = tellIn(byId("tr-list-told"));
   const asking = new Latest("translation", (kind, message) => {
-    told.className = `told-above ${kind}`;
-    told.textContent = message;
+    tell(kind, message);
+    if (kind === "error") showList(found ?? []);
+  });
+  const listing = new Latest("translation", (kind, message) => {
+    tellOfList(kind, message);
+    if (kind === "error") showList([]); // those of another text, or beam, must not stay
   });
   byId("tr-copy").append(
     copyButtons(() => ({
@@ -68,25 +77,23 @@ export function translationPart(section, keep) {
     })),
   );
 
-  function ask(wait) {
+  function keepSettings() {
     keep({ text: text.value, beam: beam.value });
     byId("tr-beam-label").textContent = `Beam size: ${beam.value}`;
+  }
+
+  function ask(wait) {
+    keepSettings();
+    listing.stop();
     shown.classList.add("stale");
     const wanted = text.value;
-    const size = Number(beam.value);
     if (!data) told.textContent = "Asking …";
     asking.run(
       async (signal) => {
-        const [best, looked] = await Promise.all([
-          predict("translation", "n_best", { text: [wanted], beam_size: [size] }, signal),
-          predict("translation", "explain", { text: [wanted] }, signal),
-        ]);
-        const found = best.translations[0]
-          .map((translation, place) => ({ translation, score: best.scores[0][place] }))
-          .filter(({ score }) => score > -1e8);
+        const looked = await predict("translation", "explain", { text: [wanted] }, signal);
         const [source, target] = [looked.source_length[0], looked.target_length[0]];
         return {
-          found,
+          text: wanted,
           explained: looked.translation[0],
           source: looked.source_pieces[0].slice(0, source),
           target: looked.target_pieces[0].slice(0, target),
@@ -95,25 +102,61 @@ export function translationPart(section, keep) {
       },
       (answer) => {
         data = answer;
+        found = null;
         chosen = { side: "target", place: surest(data.attention) };
         shown.hidden = false;
         shown.classList.remove("stale");
         draw();
+        askForOthers(0);
       },
       wait,
     );
   }
 
-  function draw() {
-    if (!data || section.hidden) return;
-    const first = data.found[0]?.translation ?? "";
-    byId("tr-best").textContent = first || "–";
-    byId("tr-list").replaceChildren(
-      ...data.found.map(({ translation, score }) =>
+  /** The other translations come behind the first, which must not wait for them. */
+  function askForOthers(wait) {
+    keepSettings();
+    const [wanted, size] = [data.text, Number(beam.value)];
+    list.setAttribute("aria-busy", "true");
+    list.classList.add("stale");
+    // Room for what comes, so that what is below stays where it is.
+    if (!list.children.length) list.replaceChildren(...Array.from({ length: size }, () => h("li", {}, "…")));
+    listing.run(
+      async (signal) => {
+        const best = await predict("translation", "n_best", { text: [wanted], beam_size: [size] }, signal);
+        return best.translations[0]
+          .map((translation, place) => ({ translation, score: best.scores[0][place] }))
+          .filter(({ score }) => score > -1e8);
+      },
+      (answer) => {
+        found = answer;
+        showList(found);
+        drawBest();
+      },
+      wait,
+    );
+  }
+
+  function showList(listed) {
+    list.replaceChildren(
+      ...listed.map(({ translation, score }) =>
         h("li", {}, h("span", { lang: "de" }, translation || "(nothing)"), h("span", { class: "score" }, fixed(score, 3)))),
     );
+    list.classList.remove("stale");
+    list.setAttribute("aria-busy", "false");
+  }
+
+  function drawBest() {
+    const first = found ? (found[0]?.translation ?? "") : data.explained;
+    const best = byId("tr-best");
+    if (best.textContent !== (first || "–")) best.textContent = first || "–"; // read out only where it is another
     byId("tr-other").hidden = first === data.explained;
     byId("tr-other").textContent = `The model tells what it looked at for the translation that a beam of ${DEFAULT_BEAM} finds: “${data.explained}”`;
+  }
+
+  function draw() {
+    if (!data) return;
+    drawBest();
     for (const side of ["target", "source"]) {
       byId(`tr-${side}`).replaceChildren(
         ...data[side].map((piece, place) =>
@@ -183,7 +226,7 @@ export function translationPart(section, keep) {
     });
   }
   text.addEventListener("input", () => ask(200));
-  beam.addEventListener("input", () => ask(200));
+  beam.addEventListener("input", () => (data?.text === text.value ? askForOthers(200) : ask(200)));
   onSchemeChange(draw);
 
   return {

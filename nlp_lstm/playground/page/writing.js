@@ -5,7 +5,7 @@ import { copyButtons, curlLine, pythonLine, pythonQuoted } from "./copy_lines.js
 import { byId, fixed, h, percent, spoken, visible } from "./elements.js";
 import { Latest } from "./protocol.js";
 import { PythonRandom, chances, restricted, sample } from "./sampling.js";
-import { read, spelling, stepped, symbolText, zeroState } from "./state.js";
+import { beginning, read, spelling, stepped, symbolText } from "./state.js";
 
 const LONGEST_PROMPT = 1000;
 const SHOWN = 10;
@@ -116,7 +116,7 @@ export function writingPart(section, keep) {
         redraw();
         const bytes = await spelling(signal);
         symbols = bytes.map(symbolText);
-        let [{ logProbs, state }] = await stepped("", [await zeroState(signal)], signal);
+        let { logProbs, state } = await beginning(signal);
         const chars = [...begun];
         if (chars.length > 1) state = await read(chars.slice(0, -1).join(""), state, signal);
         if (chars.length) [{ logProbs, state }] = await stepped(chars.at(-1), [state], signal);
