@@ -11,7 +11,7 @@ import uvicorn
 @contextlib.contextmanager
 def serving(app):
     """Yield the URL at which an application answers."""
-    listening = socket.socket()
+    listening = socket.socket(proto=socket.IPPROTO_TCP)  # see `nlp_lstm.playground.commands`
     listening.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1, ws="none")

@@ -112,8 +112,10 @@ def _listening(host: str, port: int) -> socket.socket:
         raise UserError(f"--port is {port}: expected 0 to 65535")
     listening = None
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # Only where a socket names TCP does asyncio send at once what it has (TCP_NODELAY). Otherwise the body of a
+        # small answer waits until the client has acknowledged its head, which clients put off by 40 ms.
+        listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
     except OSError as error:

@@ -18,8 +18,8 @@ def logits_of(classifier: Any, ids: Sequence[np.ndarray]) -> np.ndarray:
     >>> ngrams = NgramClassifier(vocabulary_size=6, order=1, buckets=0)
     >>> ngrams.build((None, None))
     >>> _ = ngrams.table.assign([0, 0, 0, 2, -2, 0])
-    >>> logits_of(ngrams, [np.array([3, 5, 3]), np.array([4])]).tolist()
-    [4.0, -2.0]
+    >>> logits_of(ngrams, [np.array([3, 5]), np.array([4])]).tolist()
+    [2.0, -2.0]
 
     Args:
         classifier: gives logits `(batch,)` or `(batch, 1)` of token ids `(batch, time)`.

@@ -1,5 +1,6 @@
 """The playground as its users start it: what it says to mistakes, and that it starts, answers and ends."""
 
+import asyncio
 import functools
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 import command_line
 import pytest
 
-from nlp_lstm.playground.commands import app
+from nlp_lstm.playground.commands import _listening, app
 
 ROOT = Path(__file__).parents[2]
 call = functools.partial(command_line.call, app)
@@ -83,3 +84,21 @@ def test_it_starts_answers_and_ends():
         finally:
             program.send_signal(signal.SIGINT)
         assert program.wait(timeout=30) == 0
+
+
+def test_a_small_answer_does_not_wait_for_an_acknowledgement():
+    found = []
+
+    async def accepted(_, writer):
+        found.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async def connect():
+        with _listening("127.0.0.1", 0) as listening:
+            async with await asyncio.start_server(accepted, sock=listening):
+                reader, writer = await asyncio.open_connection(*listening.getsockname())
+                assert await reader.read() == b""
+                writer.close()
+
+    asyncio.run(connect())
+    assert [bool(one) for one in found] == [True]
