@@ -65,6 +65,17 @@ def train_command(config: Mapping[str, Any], defaults: Any) -> str:
     return " ".join(["python", f"apps/{config['task']}.py", "train", *flags]) if config.get("task") else ""
 
 
+def settings_shown(settings: Any) -> dict[str, Any]:
+    """The settings of a run by name, places by their last part.
+
+    >>> from nlp_lstm.sentiment.settings import Settings
+    >>> settings_shown(Settings(start_from="/runs/first"))["start_from"]
+    'first'
+    """
+    found = dataclasses.asdict(settings)
+    return {name: Path(value).name if name in _PLACES else value for name, value in found.items()}
+
+
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 

@@ -170,13 +170,20 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
     def keep_evaluation(self, result: dict[str, Any]) -> None:
-        """Keep figures of a split, where the model card of an export finds them."""
+        """Keep figures of a split, where the model card of an export finds them.
+
+        Those of other data than the run's do not take the place of those of its own.
+        """
         name = result["split"]
-        if name == "file":  # of which there may be several
-            name += "-" + re.sub(r"[^\w.-]", "_", Path(result["data"]).name)
+        data = Path(result.get("data", "")).name
+        if data and data != Path(self._own_data()).name:
+            name += "-" + re.sub(r"[^\w.-]", "_", data)
         path = self.path / f"evaluation-{name}.json"
         with told_if_unwritable("--run", self.path), atomic_path(path) as scratch:
             scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+    def _own_data(self) -> str:
+        return str(self.config().get("data", "")) if self.config_path.exists() else ""
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The figures that were kept, by the name of their split."""

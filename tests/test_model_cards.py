@@ -196,3 +196,18 @@ class TestMeanInterval:
     @pytest.mark.parametrize("values", [[0.25], [1, 1, 1], [True]])
     def test_values_that_do_not_differ(self, values):
         assert mean_interval(values) == [values[0]] * 2
+
+
+def test_no_place_of_whoever_trained_it_stands_in_a_card(card):
+    told = card(
+        "sentiment",
+        "aclImdb.tar.xz",
+        None,
+        start_from="/home/me/runs/language model",
+        teacher_run="/home/me/runs/first",
+    )
+    assert "/home" not in told
+    shown = section(told, "Settings")
+    assert "- `start_from`: language model\n" in shown
+    assert "- `teacher_run`: first\n" in shown
+    assert "`encoding`" not in shown, "an empty setting tells nothing"

@@ -1,6 +1,5 @@
 """A finished run of a character language model as a SavedModel with its model card."""
 
-import dataclasses
 import functools
 import textwrap
 from pathlib import Path
@@ -16,7 +15,7 @@ from nlp_lstm.char_lm.limits import LONGEST_GENERATION, LONGEST_PROMPT, LONGEST_
 from nlp_lstm.char_lm.serving import CharLmServing
 from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.datasets.known_sets import known_set
-from nlp_lstm.model_card import facts_of
+from nlp_lstm.model_card import facts_of, settings_shown
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.settings import Precision
@@ -87,7 +86,7 @@ def _model_card(
     return rendered(
         "nlp_lstm.char_lm",
         "model_card.md.jinja",
-        settings=dataclasses.asdict(settings),
+        settings=settings_shown(settings),
         number_of_symbols=number_of_symbols,
         weights=weights,
         megabytes=size / 1e6,

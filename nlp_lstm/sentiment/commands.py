@@ -279,7 +279,8 @@ def explain(
             title = f"{answer['label']}  P(positive) = {answer['score']:.3f}  bias {answer['bias']:+.3f}"
             gate_map.print_table(answer["tokens"], answer["polarity"], rows, title, scores)
             if units:
-                rest = {"other units": deciding["other_units"], "n-grams": deciding["ngrams"], "bias": answer["bias"]}
+                ngrams = {"n-grams": deciding["ngrams"]} if deciding["ngrams"] else {}  # a model may have none
+                rest = {"other units": deciding["other_units"], **ngrams, "bias": answer["bias"]}
                 unit_table.print_units(answer["tokens"], deciding["units"], rest)
 
 

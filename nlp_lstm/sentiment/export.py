@@ -1,6 +1,5 @@
 """A finished run of a sentiment classifier as a SavedModel with its model card."""
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import known_set
-from nlp_lstm.model_card import facts_of
+from nlp_lstm.model_card import facts_of, settings_shown
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment.build import load_run
@@ -59,7 +58,7 @@ def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Pre
     return rendered(
         "nlp_lstm.sentiment",
         "model_card.md.jinja",
-        settings=dataclasses.asdict(settings),
+        settings=settings_shown(settings),
         weights=weights,
         megabytes=size / 1e6,
         precision=IN_WORDS[precision],

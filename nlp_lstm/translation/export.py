@@ -1,6 +1,5 @@
 """Finished runs of a translator as a SavedModel with its model card."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import known_set
-from nlp_lstm.model_card import facts_of
+from nlp_lstm.model_card import facts_of, settings_shown
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.settings import Precision
@@ -100,7 +99,7 @@ def _model_card(
     return rendered(
         "nlp_lstm.translation",
         "model_card.md.jinja",
-        settings=dataclasses.asdict(settings),
+        settings=settings_shown(settings),
         subwords=len(serving.subwords),
         weights=serving.models[0].count_params(),
         megabytes=size / 1e6,

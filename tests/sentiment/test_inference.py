@@ -212,6 +212,19 @@ def test_lengths_of_more_than_one_batch():
     assert inference._lengths(texts) == [index % 7 for index in range(2001)]
 
 
+def test_figures_of_other_data_do_not_take_the_place_of_the_runs_own(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.start({"task": "sentiment", "data": "/data/aclImdb.tar.xz"})
+    for data, accuracy in (("/elsewhere/aclImdb.tar.xz", 0.5), ("sample", 0.25), ("my tweets.csv", 0.75)):
+        run.keep_evaluation({"split": "test", "data": data, "accuracy": accuracy})
+    assert {path.name: json.loads(path.read_text())["accuracy"] for path in run.path.glob("evaluation-*")} == {
+        "evaluation-test.json": 0.5,
+        "evaluation-test-sample.json": 0.25,
+        "evaluation-test-my_tweets.csv.json": 0.75,
+    }
+    assert [found["accuracy"] for found in run.evaluations()] == [0.75, 0.25, 0.5]
+
+
 def test_kept_figures_read_back_and_a_failure_keeps_the_old_ones(tmp_path, monkeypatch):
     run = RunFolder(tmp_path)
     run.keep_evaluation({"split": "validation", "accuracy": 0.25})

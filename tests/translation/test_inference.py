@@ -311,7 +311,7 @@ class TestExport:
         assert f"{weights:,} weights." in card
         assert f"over {len(shared.vocabularies.target):,} subwords" in card
         for name, value in dataclasses.asdict(shared.settings).items():
-            assert f"- `{name}`: {value}" in lines
+            assert (f"- `{name}`: {value}" in lines) == (value != "")
         assert "- length penalty: 1.0" in lines
         assert "- coverage penalty: 0.0" in lines
 
