@@ -56,6 +56,7 @@ SENTIMENT = {
     "averaging": 0.8,
     "tokens_per_batch": 24 * 7,  # seven texts, and in the end a few, or one
     "longest_training_text": 24,
+    "adversarial_noise": 5.0,
     "ngram_buckets": 500,
     "teacher_order": 2,
 }

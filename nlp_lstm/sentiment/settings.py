@@ -85,7 +85,7 @@ class Settings:
     "Tokens, padding counted in, in a batch of training."
     longest_training_text: int = 400
     "A longer text is cut, each epoch, to a random stretch of so many tokens."
-    adversarial_noise: float = 5.0
+    adversarial_noise: float = 0.0
     "Size of the noise against which each step trains as well, in spreads of the embedding; 0 for none."
     snippets: float = 0.5
     "Share of the texts of which, each epoch, a few sentences are a text to train on, too, for the sake of short ones."
@@ -105,8 +105,8 @@ class Settings:
     "The learning rate ends at this share of where it starts."
     ngram_order: int = 2
     "Longest run of tokens that has a weight of its own in the n-gram model."
-    ngram_buckets: int = 524_288
-    "Weights of the n-gram model for runs of two and more tokens, which share them by hash; 0 for no n-gram model."
+    ngram_buckets: int = 0
+    "Weights, shared by hash, of an n-gram model beside the LSTM for runs of two or more tokens (524288, say); 0: none."
     ngram_regularization: float = 10.0
     "Strength of the penalty on the squared weights of the n-gram model."
 

@@ -42,6 +42,7 @@ TINY = {
     "--tokens-per-batch": "1536",
     "--longest-training-text": "48",
     "--learning-rate": "0.02",
+    "--adversarial-noise": "5.0",
     "--ngram-buckets": "500",
 }
 

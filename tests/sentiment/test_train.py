@@ -37,6 +37,7 @@ TINY = Settings(
     learning_rate=0.02,
     tokens_per_batch=1344,  # 28 texts of 48: the 224 of the sample make even batches, and XLA compiles but one
     longest_training_text=48,
+    adversarial_noise=5.0,
     ngram_buckets=500,
 )
 
