@@ -42,7 +42,7 @@ test-all: check
 
 # The layer and the models in an environment that has no TensorFlow at all; other tests use it as their oracle.
 JAX_VENV := .venv-jax
-JAX_TESTS := tests/test_lstm.py tests/models/test_classifier.py tests/models/test_encoder.py tests/models/test_pretraining.py
+JAX_TESTS := tests/test_lstm.py tests/models/test_classifier.py tests/models/test_encoder.py tests/models/test_pretraining.py tests/models/test_pooled_shares.py
 
 $(JAX_VENV)/.ready: Makefile
 	$(PYTHON) -m venv $(JAX_VENV)

@@ -1,4 +1,4 @@
-"""Who the maximum and the mean over a text are owed to: each token's part of what was pooled."""
+"""Whom the maximum over a text is owed to: each token's part of it."""
 
 from typing import Any
 
