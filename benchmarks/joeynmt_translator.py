@@ -138,12 +138,10 @@ def _take_lstm(rnn, name, cell, kernel, given):
 class _Vocabulary:
     """As much of JoeyNMT's vocabulary as its model reads: ids, for the texts are subwords already."""
 
-    specials, lang_tags = (), ()
+    specials, lang_tags, sep_index = (), (), None
 
     def __init__(self, size, pad, bos, eos, unk):
         self.size, self.pad_index, self.bos_index, self.eos_index, self.unk_index = size, pad, bos, eos, unk
-        self.sep_index = None
-        self.lang_tags = []
 
     def __len__(self):
         return self.size

@@ -236,8 +236,11 @@ def main():
     if found and joeynmt_translator.is_installed():
         joeynmt = joeynmt_translator.JoeyNMT(found[0], found[1], BEAM, arguments.intra_op)
 
+    def in_batches(texts, rows):
+        return [tf.constant(texts[start : start + rows]) for start in range(0, len(texts), rows)]
+
     def in_graph(texts, rows):
-        batches = [tf.constant(texts[start : start + rows]) for start in range(0, len(texts), rows)]
+        batches = in_batches(texts, rows)
 
         def translate():
             answers = [n_best(text=batch, beam_size=tf.fill([len(batch)], BEAM)) for batch in batches]
@@ -250,8 +253,7 @@ def main():
         return lambda: np.concatenate([loop.scores(source) for source in sources]), len(looped)
 
     def encoded(texts, rows):
-        batches = [tf.constant(texts[start : start + rows]) for start in range(0, len(texts), rows)]
-        return [encode(text=batch)["ids"].numpy() for batch in batches]
+        return [encode(text=batch)["ids"].numpy() for batch in in_batches(texts, rows)]
 
     def in_joeynmt(texts, rows):
         sources = encoded(texts, rows)
@@ -259,7 +261,7 @@ def main():
 
     def encoding():
         texts = (sentences * (1 + 4096 // len(sentences)))[:4096]
-        batches = [tf.constant(texts[start : start + 512]) for start in range(0, len(texts), 512)]
+        batches = in_batches(texts, 512)
         return lambda: [encode(text=batch)["ids"].numpy() for batch in batches], len(texts)
 
     calls = {
