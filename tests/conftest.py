@@ -51,6 +51,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(group_of(item.nodeid), len(rank)))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Long content is named by its length alone, since all workers have to collect the same names.
+
+    Each does so at a moment of its own. What holds the time, such as the header that gzip writes, would make the tests
+    of one unknown to the other, and pytest gives up before the first.
+    """
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 60 else None
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A worker that has nothing to do takes the next group."""
