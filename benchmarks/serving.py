@@ -35,6 +35,9 @@ ROUNDS = 4  # turns of each row
 MOST_CALLS = 1000
 WRITTEN = 100  # characters of `generate`, a row
 LIKELIEST = 20  # of `likeliest`
+OWN = "sentiment without n-grams"
+KERAS = "sentiment, keras.layers.LSTM"
+KERAS_STEPS = "sentiment, keras.layers.LSTM, as many steps"
 
 
 def parse_arguments():
@@ -46,8 +49,11 @@ fields
   calls                       how many were timed
   median_ms, p99_ms           of a call
   rows_per_second             by the median
+  steps                       of each direction's loop: the tokens of the longest row
   times_keras                 of the rows "sentiment without n-grams": rows_per_second by that of the same model built
-                              on keras.layers.LSTM, with Keras's own TextVectorization, and exported by model.export
+                              on keras.layers.LSTM, with Keras's own TextVectorization, and exported by model.export;
+                              it drops punctuation, so its loops have fewer steps
+  times_keras_with_as_many_steps  the same, where Keras's model is given texts of as many words as the other's tokens
 
 cold start, of a new process, in seconds
   import                      of TensorFlow
@@ -111,6 +117,14 @@ def inputs_of(signature, function, batch, texts):
     if "beam_size" in inputs and "length" in inputs:
         inputs["length"] = tf.fill([batch], LIKELIEST)
     return inputs
+
+
+def as_words(texts):
+    """Texts of which Keras's TextVectorization makes as many tokens as the sentiment model makes of these."""
+    from nlp_lstm.text.words import tokenize
+
+    rows = [["start", *row, "end"] for row in tokenize(texts).to_list()]
+    return [" ".join(f"word{number}" for number, _ in enumerate(row)) for row in rows]
 
 
 def call_of(function, inputs):
@@ -320,11 +334,12 @@ def time_playground(arguments, names):
 
 def time_signatures(arguments, names, texts):
     """A row for each signature and batch."""
+    import keras
     import tensorflow as tf
 
     from nlp_lstm import saved_model
 
-    loaded, calls, rows = {}, {}, []
+    loaded, calls, steps, given, rows = {}, {}, {}, {}, []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             loaded[name] = saved_model.load(arguments.models / name)
@@ -334,16 +349,20 @@ def time_signatures(arguments, names, texts):
             words += [f"word{number}" for number in range(sizes["vocabulary_size"] - len(words))]
             own = own_sentiment(Path(folder) / "own", sizes, words)
             other = keras_sentiment(Path(folder) / "keras", sizes, words)
-            loaded["sentiment without n-grams"] = saved_model.load(own)
-            loaded["sentiment, keras.layers.LSTM"] = saved_model.load(other)
+            loaded[OWN] = saved_model.load(own)
+            loaded[KERAS] = loaded[KERAS_STEPS] = saved_model.load(other)
+            given[KERAS_STEPS] = as_words(texts)
+            vectorization = keras.layers.TextVectorization(vocabulary=words)
         for batch in arguments.batches:
             for name, model in loaded.items():
                 for signature, function in sorted(model.signatures.items()):
-                    if "sentiment" in name and name != "sentiment" and signature != "serving_default":
+                    if name in (OWN, KERAS, KERAS_STEPS) and signature != "serving_default":
                         continue
-                    inputs = inputs_of(signature, function, batch, texts)
-                    if name == "sentiment, keras.layers.LSTM":
+                    inputs = inputs_of(signature, function, batch, given.get(name, texts))
+                    if name in (KERAS, KERAS_STEPS):
                         inputs = {key: tf.reshape(value, [-1, 1]) for key, value in inputs.items()}
+                        steps[name, batch] = vectorization(inputs["text"]).shape[1]
+                        steps[OWN, batch] = steps[name, batch]  # of the last of the two, which has as many
                     calls[name, signature, batch] = call_of(function, inputs)
         print(f"timing {len(calls)} rows, {arguments.seconds:g} s each", file=sys.stderr)
         times = time_in_turns(calls, arguments.seconds)
@@ -358,9 +377,12 @@ def time_signatures(arguments, names, texts):
             "p99_ms": round(1000 * float(np.percentile(found, 99)), 2),
             "rows_per_second": round(rates[name, signature, batch], 1),
         }
-        if name == "sentiment without n-grams":
-            keras_rate = rates["sentiment, keras.layers.LSTM", signature, batch]
-            row["times_keras"] = round(rates[name, signature, batch] / keras_rate, 2)
+        if (name, batch) in steps:
+            row["steps"] = steps[name, batch]
+        if name == OWN:
+            rate = rates[name, signature, batch]
+            row["times_keras"] = round(rate / rates[KERAS, signature, batch], 2)
+            row["times_keras_with_as_many_steps"] = round(rate / rates[KERAS_STEPS, signature, batch], 2)
         rows.append(row)
     return rows
 
