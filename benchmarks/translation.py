@@ -196,8 +196,9 @@ class Loop:
             for row in range(rows):
                 order = np.argsort(-extended[row], kind="stable")[: 2 * BEAM]
                 parents, symbols = np.divmod(order, log_probs.shape[2])
+                is_going_on = len(done[row]) < BEAM  # all that end at one step count
                 for rank, (parent, symbol) in enumerate(zip(parents, symbols, strict=True)):
-                    if symbol == END and rank < BEAM and len(done[row]) < BEAM and extended[row, order[rank]] > -np.inf:
+                    if symbol == END and rank < BEAM and is_going_on and extended[row, order[rank]] > -np.inf:
                         score = extended[row, order[rank]] / ((5 + t + 1) / 6) ** self.alpha
                         score += self.beta * looked_at[row, parent]
                         done[row].append((score, [*texts[row][parent], END]))
