@@ -211,7 +211,7 @@ def draw_picture(
     from nlp_lstm.pictures.line_panels import Line, Panel, draw_panels
 
     years = np.arange(FIRST_YEAR, FIRST_YEAR + len(numbers))
-    panels = []
+    drawn = {}
     for color, name in enumerate(("LSTM", "autoregression")):
         shown = years >= max(FIRST_DRAWN, first)
         lines = [Line("observed", years[shown], numbers[shown], color=6)]
@@ -222,7 +222,14 @@ def draw_picture(
             lines.append(
                 Line(label, ahead, forecast[:, 1], color, low=forecast[:, 0], high=forecast[:, 2], marked=True)
             )
-        panels.append(Panel(f"{name}: eleven years at a time", "year", "sunspot number", lines))
+        drawn[name] = lines
+    # One scale for both, with room for the legend.
+    highest = max(np.max(line.y if line.high is None else line.high) for lines in drawn.values() for line in lines)
+    limits = (0.0, 1.25 * float(highest))
+    panels = [
+        Panel(f"{name}: eleven years at a time", "year", "sunspot number", lines, y_limits=limits)
+        for name, lines in drawn.items()
+    ]
     origins = np.arange(first - FIRST_YEAR, len(numbers) - CYCLE + 1)
     truth = numbers[origins[:, None] + HORIZONS - 1]
     lines = []
