@@ -326,13 +326,13 @@ def train_stage(
         if not workers.is_chief:
             continue
         run.write_metrics([*others, *rows])
-        # Last of all: until this file stands, a new start repeats the epoch.
-        save_weights(model, _checkpoint(run, stage, epoch))
-        if epoch > 1:
-            _checkpoint(run, stage, epoch - 1).unlink(missing_ok=True)
         write_events(run, row)
         draw_curves(run.metrics(), run.path / "curves.png")
+        # Last of all: until this file stands, a new start repeats the epoch.
+        save_weights(model, _checkpoint(run, stage, epoch))
+        _remove_checkpoints_before(run, stage, epoch)
     if workers.is_chief:
+        _remove_checkpoints_before(run, stage, done)  # it may have been stopped before it did so itself
         model.load_weights(run.best_weights(stage.name))
     workers.take_from_chief(model.weights)
 
@@ -341,9 +341,20 @@ def _checkpoint(run: RunFolder, stage: Stage, epoch: int) -> Path:
     return run.checkpoints / f"{stage.name}-{epoch:04d}.weights.h5"
 
 
+def _checkpoints(run: RunFolder, stage: Stage) -> dict[int, Path]:
+    """Those that are there, by epoch."""
+    names = {path: re.fullmatch(rf"{stage.name}-(\d+)\.weights\.h5", path.name) for path in run.checkpoints.iterdir()}
+    return {int(name[1]): path for path, name in names.items() if name}
+
+
 def _last_checkpoint(run: RunFolder, stage: Stage) -> int:
-    names = (re.fullmatch(rf"{stage.name}-(\d+)\.weights\.h5", path.name) for path in run.checkpoints.iterdir())
-    return max((int(name[1]) for name in names if name), default=0)
+    return max(_checkpoints(run, stage), default=0)
+
+
+def _remove_checkpoints_before(run: RunFolder, stage: Stage, epoch: int) -> None:
+    for other, path in _checkpoints(run, stage).items():
+        if other < epoch:
+            path.unlink(missing_ok=True)
 
 
 def write_events(run: RunFolder, row: dict[str, Any]) -> None:

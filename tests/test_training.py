@@ -281,13 +281,32 @@ class TestGoingOn:
         for module in (weights_file, run_folder):
             monkeypatch.setattr(module, "atomic_path", stopping)
         monkeypatch.setattr(training, "draw_curves", curves)
-        # An epoch writes its best weights, if they are, metrics, checkpoint and curves.
-        for allowed_here, done in ((1, 0), (2, 0), (3, 1)):
+        # An epoch writes its best weights, if they are, metrics, curves and checkpoint.
+        for allowed_here, done in ((1, 0), (2, 0), (3, 0), (4, 1)):
             allowed = allowed_here
             with pytest.raises(Stopped):
                 Dropping().train(run)
             assert (run.checkpoints / "drop-0001.weights.h5").exists() == bool(done)
         allowed = 1000
+        self.check(run, Dropping().train(run).get_weights(), whole)
+
+    @pytest.mark.parametrize("epochs", [2, 4])
+    def test_after_a_stop_before_the_checkpoint_of_the_epoch_before_was_removed(
+        self, tmp_path, whole, monkeypatch, epochs
+    ):
+        real = training._remove_checkpoints_before
+
+        def stopping(run, stage, epoch):
+            if epoch == epochs:
+                raise Stopped
+            real(run, stage, epoch)
+
+        run = started(tmp_path / "run")
+        monkeypatch.setattr(training, "_remove_checkpoints_before", stopping)
+        with pytest.raises(Stopped):
+            Dropping().train(run)
+        assert len(list(run.checkpoints.glob("drop-0*"))) == 2
+        monkeypatch.setattr(training, "_remove_checkpoints_before", real)
         self.check(run, Dropping().train(run).get_weights(), whole)
 
     def test_the_runs_can_differ_at_all(self, whole, monkeypatch, tmp_path):
