@@ -458,7 +458,7 @@ def trained_translation(tmp_path_factory) -> TrainedTranslation:
     data = folder / "letters.tsv"
     data.write_text("".join(f"{sentence}\t{sentence.upper()}\n" for sentence in sorted(sentences)))
     run, stopped = folder / "run", folder / "stopped"
-    original = training.write_events
+    original = training._remove_checkpoints_before  # the first thing behind an epoch's checkpoint
 
     def copy_first(*arguments):
         if not stopped.exists():
@@ -467,7 +467,7 @@ def trained_translation(tmp_path_factory) -> TrainedTranslation:
 
     told = io.StringIO()
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stderr(told):
-        patched.setattr(training, "write_events", copy_first)
+        patched.setattr(training, "_remove_checkpoints_before", copy_first)
         train(str(data), training.RunFolder(run), settings)
     return TrainedTranslation(run, stopped, data, settings, told.getvalue())
 

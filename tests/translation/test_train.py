@@ -266,7 +266,7 @@ class TestStopped:
         runs = [RunFolder(tmp_path / name) for name in ("whole", "stopped")]
         train(source, runs[0], settings)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(training, "write_events", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(training, "_remove_checkpoints_before", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             train(source, runs[1], settings)
         train(source, runs[1], settings)
         whole, stopped = map(without_times, runs)
