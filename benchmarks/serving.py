@@ -362,7 +362,6 @@ def time_signatures(arguments, names, texts):
                     if name in (KERAS, KERAS_STEPS):
                         inputs = {key: tf.reshape(value, [-1, 1]) for key, value in inputs.items()}
                         steps[name, batch] = vectorization(inputs["text"]).shape[1]
-                        steps[OWN, batch] = steps[name, batch]  # of the last of the two, which has as many
                     calls[name, signature, batch] = call_of(function, inputs)
         print(f"timing {len(calls)} rows, {arguments.seconds:g} s each", file=sys.stderr)
         times = time_in_turns(calls, arguments.seconds)
@@ -380,6 +379,7 @@ def time_signatures(arguments, names, texts):
         if (name, batch) in steps:
             row["steps"] = steps[name, batch]
         if name == OWN:
+            row["steps"] = steps[KERAS_STEPS, batch]
             rate = rates[name, signature, batch]
             row["times_keras"] = round(rate / rates[KERAS, signature, batch], 2)
             row["times_keras_with_as_many_steps"] = round(rate / rates[KERAS_STEPS, signature, batch], 2)

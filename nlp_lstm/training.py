@@ -281,6 +281,7 @@ def train_stage(
         model.optimizer.build(model.trainable_variables)
     if done and workers.is_chief:
         model.load_weights(_checkpoint(run, stage, done))
+        _remove_checkpoints_before(run, stage, done)  # the run may have been stopped just before it did so itself
         print(f"{stage.name}: going on after epoch {done} of {stage.epochs}", file=sys.stderr)
     validation = workers.own_rows(stage.validation, stage.row_weights)
     for epoch in range(done + 1, stage.epochs + 1):
@@ -332,7 +333,6 @@ def train_stage(
         save_weights(model, _checkpoint(run, stage, epoch))
         _remove_checkpoints_before(run, stage, epoch)
     if workers.is_chief:
-        _remove_checkpoints_before(run, stage, done)  # it may have been stopped before it did so itself
         model.load_weights(run.best_weights(stage.name))
     workers.take_from_chief(model.weights)
 
