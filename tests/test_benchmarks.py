@@ -9,13 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from nlp_lstm import cli
+import shipped_models
 
 ROOT = Path(__file__).parents[1]
-
-
-SHIPS_MODELS = pytest.mark.skipif(not cli.SHIPPED_MODELS.is_dir(), reason="no models are shipped with this")
 
 
 def program(script, *arguments):
@@ -31,7 +27,7 @@ def run(script, *arguments):
 
 
 @pytest.mark.thorough
-@SHIPS_MODELS
+@shipped_models.needed
 def test_serving():
     found = run("serving", "--seconds", "0.01", "--rounds", "2", "--only", "sentiment", "--batches", "1,3")
     rows = {(row["model"], row["signature"], row["batch"]): row for row in found["signatures"]}
@@ -58,7 +54,7 @@ def test_serving():
 
 
 @pytest.mark.thorough
-@SHIPS_MODELS
+@shipped_models.needed
 def test_what_the_page_asks_for_behind_what_it_draws():
     found = run("serving", "--rounds", "3", "--only", "translation", "--part", "playground")
     (part,) = found["playground"]["parts"]
@@ -68,7 +64,7 @@ def test_what_the_page_asks_for_behind_what_it_draws():
 
 
 @pytest.mark.thorough
-@SHIPS_MODELS
+@shipped_models.needed
 def test_bulk():
     rows = 7
     found = run("bulk", "--app", "sentiment", "--rows", str(rows), "--workers", "1")

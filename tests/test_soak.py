@@ -4,14 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
+import shipped_models
 import tensorflow as tf
 from soak import archives, disks, drawn_inputs, kills, load, playground
 from soak.findings import Findings, table
 from soak.programs import Programs
 
 from nlp_lstm import cli
-
-SHIPPED = pytest.mark.skipif(not cli.SHIPPED_MODELS.is_dir(), reason="no models are shipped with this")
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +30,21 @@ class TestInShort:
         found = disks.soak("char_lm", 1, tmp_path, 1, programs)
         assert found.faults == []
 
-    @SHIPPED
+    @shipped_models.needed
     @pytest.mark.parametrize("app", ["char_lm", "sentiment", "translation"])
     def test_drawn_inputs(self, app, tmp_path):
         found = drawn_inputs.soak(cli.SHIPPED_MODELS / app, 40, tmp_path, 1, is_short=True)
         assert found.faults == []
         assert found.figures["rows"] >= 40 * found.figures["signatures"]
 
-    @SHIPPED
+    @shipped_models.needed
     def test_playground(self, tmp_path):
         found = playground.soak(40, tmp_path, 1)
         assert found.faults == []
         assert found.figures["status 200"] > 3
         assert found.figures["status 400"] > 2
 
-    @SHIPPED
+    @shipped_models.needed
     def test_load(self, loader, tmp_path):
         found = load.soak(cli.SHIPPED_MODELS, 2.0, tmp_path, loader)
         assert found.faults == []

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import real_server
+import shipped_models
 from numpy_lstm import block, sigmoid
 from serving_in_process import serving
 
@@ -33,7 +34,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = [
     pytest.mark.thorough,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
-    pytest.mark.skipif(not cli.SHIPPED_MODELS.is_dir(), reason="no models are shipped with this"),
+    shipped_models.needed,
 ]
 
 TEXT = "ROMEO:\nWhat light is that?"
