@@ -87,7 +87,7 @@ def ngram_logits(
     """
     vectorizer = HashingVectorizer(
         n_features=2**22,
-        analyzer=functools.partial(_runs, order=order),
+        analyzer=functools.partial(runs_of_tokens, order=order),
         binary=True,
         norm=None,
         alternate_sign=False,
@@ -98,7 +98,12 @@ def ngram_logits(
     return vectorizer.transform(others)[:, seen] @ weights + bias
 
 
-def _runs(ids: np.ndarray, order: int) -> Iterator[str]:
+def runs_of_tokens(ids: np.ndarray, order: int) -> Iterator[str]:
+    """Every run of up to `order` tokens of a text, as their ids.
+
+    >>> list(runs_of_tokens(np.array([2, 7, 5]), order=2))
+    ['2', '7', '5', '2 7', '7 5']
+    """
     words = [str(token) for token in ids.tolist()]
     for length in range(1, order + 1):
         yield from map(" ".join, zip(*(words[start:] for start in range(length)), strict=False))

@@ -18,6 +18,9 @@ PRETRAINING = "pretraining"
 HEAD = "head"
 "Names the line of `metrics.jsonl` that tells how good a linear unit over the encoder is before any fine-tuning."
 
+TEACHING = "teaching"
+"Names the line of `metrics.jsonl` that tells the validation accuracy of what labels texts without labels."
+
 CALIBRATION = "calibration"
 "Names the line of `metrics.jsonl` that tells the temperature by which the logits are divided."
 
@@ -97,8 +100,12 @@ class Settings:
     "Decay of an exponential average of the weights, which is what is judged and kept; 0 for none."
     teacher_order: int = 3
     "Longest run of tokens of the n-gram model that labels texts without labels, to be learnt from; 0 for no such."
+    teacher_vectors: int = 0
+    "Width of document vectors, learnt from such runs, whose linear model labels them beside it (200, say); 0: none."
+    teacher_vector_passes: int = 10
+    "Passes over all text in which these vectors are learnt."
     teacher_run: str = ""
-    "Folder of a finished run whose LSTM labels them together with that model."
+    "Folder of a finished run whose LSTM labels them, too."
     clip_norm: float = 1.0
     "Largest norm of the gradient."
     final_rate_share: float = 0.05
@@ -112,8 +119,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES)
-        if self.teacher_run and not self.teacher_order:
-            raise UserError("--teacher-run labels together with an n-gram model: leave out --teacher-order 0")
+        for name in ("teacher_run", "teacher_vectors"):
+            if getattr(self, name) and not self.teacher_order:
+                flag = "--" + name.replace("_", "-")
+                raise UserError(f"{flag} labels together with an n-gram model: leave out --teacher-order 0")
 
     @property
     def table(self) -> TableFormat:
@@ -124,10 +133,11 @@ class Settings:
 _RANGES: list[Range] = [
     ("seed", lambda value: 0 <= value < 2**31, "0 to 2147483647"),
     ("vocabulary_size", lambda value: 4 <= value <= LARGEST_VOCABULARY, f"4 to {LARGEST_VOCABULARY}"),
-    ("pretraining_epochs teacher_order", lambda value: value >= 0, "at least 0"),
+    ("pretraining_epochs teacher_order teacher_vectors", lambda value: value >= 0, "at least 0"),
     ("ngram_buckets", lambda value: 0 <= value <= LARGEST_BUCKETS, f"0 (no n-gram model) to {LARGEST_BUCKETS}"),
     (
-        "least_count embedding_size units ngram_order samples epochs patience tokens_per_batch longest_training_text",
+        "least_count embedding_size units ngram_order samples epochs patience tokens_per_batch longest_training_text "
+        "teacher_vector_passes",
         lambda value: value >= 1,
         "at least 1",
     ),

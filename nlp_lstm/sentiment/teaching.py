@@ -1,5 +1,6 @@
 """Labels for texts that have none, by models of those that have some."""
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,9 +12,10 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.sentiment.document_vectors import vector_logits
 from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import ngram_logits
-from nlp_lstm.sentiment.settings import Settings
+from nlp_lstm.sentiment.settings import TEACHING, Settings
 from nlp_lstm.text.vocabulary import Vocabulary
 
 Run = tuple[SentimentClassifier | BlendedClassifier, Vocabulary, Settings]
@@ -40,12 +42,12 @@ def taught_labels(
 ) -> list[float]:
     """P(positive) of each text without a label.
 
-    By an n-gram model of the labelled texts; where there is an earlier run, by its LSTM and the n-gram model together,
-    mixed by logistic regression over their two logits on the validation texts. What comes of it is kept in the run
-    folder.
+    By an n-gram model of the labelled texts, and where the settings name them, by a linear model of vectors of the
+    documents and by the LSTM of an earlier run. Several are mixed by logistic regression over their logits on the
+    validation texts. What comes of it is kept in the run folder, and how good each is in a line of its metrics.
 
     Args:
-        training: what the n-gram model is fitted on.
+        training: what the n-gram model and that of the vectors are fitted on.
         validation: what the mixture is fitted on.
         unlabelled: the token ids of each text that is to be labelled.
         vocabulary: of the ids.
@@ -54,14 +56,29 @@ def taught_labels(
         settings: the run's.
 
     Raises:
-        UserError: if the earlier run reads with another vocabulary.
+        UserError: if the earlier run reads with another vocabulary; and as of `document_vectors`.
     """
     kept = run.path / _KEPT
     if not kept.exists():
-        labels = scipy.special.expit(_logits(training, validation, unlabelled, vocabulary, teacher, settings))
+        with run.timed_stage(TEACHING) as row:
+            logits = _logits(training, validation, unlabelled, vocabulary, teacher, settings)
+            both = np.stack(list(logits.values()), axis=1)
+            held_out, others = both[: len(validation.ids)], both[len(validation.ids) :]
+            mixed, mixed_held_out = others[:, 0], held_out[:, 0]
+            if len(logits) > 1:
+                mixture = LogisticRegression().fit(held_out, validation.labels)
+                mixed, mixed_held_out = mixture.decision_function(others), mixture.decision_function(held_out)
+            truth = np.asarray(validation.labels) == 1
+            row |= {f"{name}_accuracy": _accuracy(found[: len(truth)], truth) for name, found in logits.items()}
+            row["accuracy"] = _accuracy(mixed_held_out, truth)
+        print(", ".join(f"{name} {row[name]:.4f}" for name in row if name.endswith("accuracy")), file=sys.stderr)
         with atomic_path(kept) as path:
-            np.save(path, labels)
+            np.save(path, scipy.special.expit(mixed))
     return np.load(kept).tolist()
+
+
+def _accuracy(logits: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean((logits > 0) == truth))
 
 
 def _logits(
@@ -71,20 +88,31 @@ def _logits(
     vocabulary: Vocabulary,
     teacher: Run | None,
     settings: Settings,
-) -> np.ndarray:
-    others = [*unlabelled, *validation.ids]
-    by_ngrams = ngram_logits(
-        training.ids, training.labels, others, settings.teacher_order, settings.ngram_regularization
-    )
-    if teacher is None:
-        return by_ngrams[: len(unlabelled)]
-    classifier, known, _ = teacher
-    if list(known.tokens) != list(vocabulary.tokens):
+) -> dict[str, np.ndarray]:
+    """By each model, of the validation texts and those that are to be labelled, in one row."""
+    others = [*validation.ids, *unlabelled]
+    if teacher is not None and list(teacher[1].tokens) != list(vocabulary.tokens):
         raise UserError(
             f"the run in '{settings.teacher_run}' reads with another vocabulary: let this one start from it, or both "
             "from the same run, with --start-from"
         )
-    lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
-    both = np.stack([logits_of(lstm, others), by_ngrams], axis=1)
-    mixture = LogisticRegression().fit(both[len(unlabelled) :], validation.labels)
-    return mixture.decision_function(both[: len(unlabelled)])
+    found = {
+        "ngram": ngram_logits(
+            training.ids, training.labels, others, settings.teacher_order, settings.ngram_regularization
+        )
+    }
+    if settings.teacher_vectors:
+        found["vector"] = vector_logits(
+            training.ids,
+            training.labels,
+            others,
+            validation.labels,
+            settings.teacher_order,
+            settings.teacher_vectors,
+            settings.teacher_vector_passes,
+            settings.seed,
+        )
+    if teacher is not None:
+        classifier = teacher[0]
+        found["lstm"] = logits_of(classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier, others)
+    return found

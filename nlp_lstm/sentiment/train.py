@@ -22,6 +22,7 @@ from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
 from nlp_lstm.sentiment.calibration import temperature
+from nlp_lstm.sentiment.document_vectors import check_installed
 from nlp_lstm.sentiment.head_fitting import fit_head
 from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
@@ -50,6 +51,8 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
         settings: how.
         workers: which train together.
     """
+    if settings.teacher_vectors:
+        check_installed()
     keras.utils.set_random_seed(settings.seed)
     splits = load_reviews(
         source,

@@ -106,7 +106,8 @@ def test_a_run_teaches_another(tmp_path):
     first, second = RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")
     train(str(data), first, settings)
     train(str(data), second, dataclasses.replace(settings, start_from=str(first.path), teacher_run=str(first.path)))
-    assert [row["stage"] for row in second.metrics()] == ["teacher", "pretraining", "head", "training", "calibration"]
+    stages = ["teacher", "pretraining", "head", "teaching", "training", "calibration"]
+    assert [row["stage"] for row in second.metrics()] == stages
     (taught,) = (row for row in second.metrics() if row["stage"] == "teacher")
     (own,) = (row for row in first.metrics() if row["stage"] == "training")
     assert taught == own | {"stage": "teacher"}
