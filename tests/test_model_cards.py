@@ -23,7 +23,7 @@ from nlp_lstm.translation import export as translation
 from nlp_lstm.translation.settings import Settings as TranslationSettings
 
 SHIPPED = Path(__file__).parents[1] / "saved_models"
-FIGURES = {"val_loss": 1.0, "val_accuracy": 0.8, "val_bleu": 30.0, "seconds": 60.0, "cpu_seconds": 90.0}
+FIGURES = {"loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.8, "val_bleu": 30.0, "seconds": 60.0, "cpu_seconds": 90.0}
 
 
 @pytest.fixture
@@ -177,6 +177,36 @@ class TestCommand:
         place = told.index("    python apps/sentiment.py train --data imdb --run RUN --pretraining-passes 3.0")
         assert told[place + 1] == "    python apps/sentiment.py train --data imdb --run RUN --start-from earlier"
         assert "Training took 2.0 minutes (3.0 processor minutes) over 2 epochs:" in told
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            {"ngram_accuracy": 0.914, "vector_accuracy": 0.9246, "lstm_accuracy": 0.92, "accuracy": 0.933},
+            "n-grams 0.9140, document vectors 0.9246, an earlier run's LSTM 0.9200, all of them mixed 0.9330.",
+        ),
+        (
+            {"ngram_accuracy": 0.914, "vector_accuracy": 0.9246, "accuracy": 0.927},
+            "n-grams 0.9140, document vectors 0.9246, all of them mixed 0.9270.",
+        ),
+        (
+            {"ngram_accuracy": 0.914, "lstm_accuracy": 0.92, "accuracy": 0.924},
+            "n-grams 0.9140, an earlier run's LSTM 0.9200, all of them mixed 0.9240.",
+        ),
+        ({"ngram_accuracy": 0.914, "accuracy": 0.914}, "n-grams 0.9140."),
+    ],
+)
+def test_what_labelled_texts_without_labels(card, row, told):
+    def keep(run):
+        run.write_metrics(
+            [*run.metrics(), {"stage": "teaching", "epoch": 1, **row, "seconds": 60.0, "cpu_seconds": 90.0}]
+        )
+
+    figures = section(card("sentiment", "reviews", None, keep=keep), "Figures")
+    assert f"right on so many of the validation texts: {told}\n" in figures
+    assert ("The vectors are learnt from all these texts" in figures) == ("vector_accuracy" in row)
+    assert "Training took 2.0 minutes (3.0 processor minutes) over 1 epochs:" in figures
 
 
 class TestMeanInterval:

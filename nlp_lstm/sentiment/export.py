@@ -14,7 +14,7 @@ from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
 from nlp_lstm.sentiment.serving import SentimentServing
-from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, Settings
+from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, TEACHING, Settings
 from nlp_lstm.settings import Precision
 from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
@@ -66,14 +66,30 @@ def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Pre
         known=known_set(config.get(DATA_FINGERPRINT)),
         best=max((row for row in rows if row["stage"] == "training"), key=lambda row: row["val_accuracy"]),
         blends=[row for row in rows if row["stage"] == BLEND],
+        teachers=_teachers(rows),
         calibrations=[row for row in rows if row["stage"] == CALIBRATION],
         pairs=pairs,
         wrong_pairs=_wrong_of_each_kind(pairs["wrong"]) if pairs else [],
         **facts_of([run], Settings()),
-        epochs=len(rows),
+        epochs=sum("loss" in row for row in rows),  # what is fitted at one go has none
         longest_text_bytes=LONGEST_TEXT_BYTES,
         longest_text_tokens=LONGEST_TEXT_TOKENS,
     )
+
+
+_TEACHERS = {
+    "ngram_accuracy": "n-grams",
+    "vector_accuracy": "document vectors",
+    "lstm_accuracy": "an earlier run's LSTM",
+    "accuracy": "all of them mixed",
+}
+
+
+def _teachers(rows: list[dict[str, Any]]) -> list[tuple[str, float]]:
+    """What labelled texts without labels, and the validation accuracy of each, of all together last."""
+    found = next((row for row in rows if row["stage"] == TEACHING), {})
+    teachers = [(name, found[key]) for key, name in _TEACHERS.items() if key in found]
+    return teachers if len(teachers) > 2 else teachers[:1]
 
 
 def _wrong_of_each_kind(wrong: list[dict[str, Any]]) -> list[dict[str, Any]]:
