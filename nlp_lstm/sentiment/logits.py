@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from nlp_lstm.sentiment import batches
 
@@ -28,7 +29,11 @@ def logits_of(classifier: Any, ids: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         `(texts,)`.
     """
+    # As a graph, which runs both directions at once.
+    asked = tf.function(
+        lambda ids: classifier(ids), input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False
+    )
     logits = np.zeros(len(ids))
     for places, batch in batches.sorted_batches(ids, _TOKENS_PER_BATCH):
-        logits[places] = keras.ops.convert_to_numpy(classifier(batch)).reshape(-1)
+        logits[places] = keras.ops.convert_to_numpy(asked(batch)).reshape(-1)
     return logits
