@@ -54,7 +54,8 @@ def test_it_asks_for_little_and_offers_more(wheel):
     found = email.message_from_string(read(wheel, "METADATA"))
     assert found["Name"] == "nlp_lstm"
     assert found["Version"] == nlp_lstm.__version__
-    assert found.get_all("Provides-Extra") == ["apps", "bench", "bulk", "client", "dev", "docs", "examples", "play"]
+    extras = ["apps", "bench", "bulk", "client", "dev", "docs", "examples", "play", "vectors"]
+    assert found.get_all("Provides-Extra") == extras
     asked = found.get_all("Requires-Dist")
     assert {one.split(">")[0].split("<")[0] for one in asked if "extra ==" not in one} == {
         "keras",
