@@ -206,6 +206,7 @@ def test_what_labelled_texts_without_labels(card, row, told):
     figures = section(card("sentiment", "reviews", None, keep=keep), "Figures")
     assert f"right on so many of the validation texts: {told}\n" in figures
     assert ("The vectors are learnt from all these texts" in figures) == ("vector_accuracy" in row)
+    assert ("mixture were set on these same texts" in figures) == (len(row) > 2)
     assert "Training took 2.0 minutes (3.0 processor minutes) over 1 epochs:" in figures
 
 

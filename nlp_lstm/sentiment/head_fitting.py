@@ -3,19 +3,17 @@
 import sys
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
 from nlp_lstm.models.classifier import SentimentClassifier
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment import batches
+from nlp_lstm.sentiment.logits import outputs_of
 from nlp_lstm.sentiment.settings import HEAD, Settings
 from nlp_lstm.weights_file import save_weights
 
 _STRENGTHS = (1e-4, 1e-3, 1e-2)  # C, of which validation data chooses
-_TOKENS_AT_ONCE = 25_000
 
 
 def fit_head(
@@ -39,7 +37,7 @@ def fit_head(
     with run.timed_stage(HEAD) as row:
         rng = np.random.default_rng(settings.seed)
         cut = [batches.crop(ids, settings.longest_training_text, rng) for ids in training.ids]
-        features, held_out = _features(classifier, cut), _features(classifier, validation.ids)
+        features, held_out = outputs_of(classifier.pooled, cut), outputs_of(classifier.pooled, validation.ids)
         mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
         features, held_out = (features - mean) / scale, (held_out - mean) / scale
         fits = [LogisticRegression(C=strength, max_iter=300).fit(features, training.labels) for strength in _STRENGTHS]
@@ -52,13 +50,3 @@ def fit_head(
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         save_weights(classifier, path)
     print(f"{HEAD}: val_accuracy {max(accuracies):.4f} of the encoder as it is", file=sys.stderr)
-
-
-def _features(classifier: SentimentClassifier, ids: Any) -> np.ndarray:
-    pooled = tf.function(
-        lambda ids: classifier.pooled(ids), input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False
-    )
-    found = np.zeros((len(ids), 4 * classifier.encoder.settings["units"]), np.float32)
-    for places, batch in batches.sorted_batches(ids, _TOKENS_AT_ONCE):
-        found[places] = keras.ops.convert_to_numpy(pooled(batch))
-    return found

@@ -1,6 +1,6 @@
-"""The logits of many texts, batch by batch."""
+"""What a model, or a part of it, makes of many texts, batch by batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -29,11 +29,25 @@ def logits_of(classifier: Any, ids: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         `(texts,)`.
     """
+    return outputs_of(classifier, ids).reshape(len(ids)).astype(float)
+
+
+def outputs_of(part: Callable[[Any], Any], ids: Sequence[np.ndarray]) -> np.ndarray:
+    """What a part of a model makes of texts.
+
+    >>> outputs_of(lambda ids: keras.ops.sum(ids, axis=1, keepdims=True), [np.array([3, 5]), np.array([4])]).tolist()
+    [[8], [4]]
+
+    Args:
+        part: gives `(batch, ...)` of token ids `(batch, time)`, of which 0 is padding.
+        ids: the token ids of each text.
+
+    Returns:
+        `(texts, ...)`.
+    """
     # As a graph, which runs both directions at once.
-    asked = tf.function(
-        lambda ids: classifier(ids), input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False
-    )
-    logits = np.zeros(len(ids))
-    for places, batch in batches.sorted_batches(ids, _TOKENS_PER_BATCH):
-        logits[places] = keras.ops.convert_to_numpy(asked(batch)).reshape(-1)
-    return logits
+    asked = tf.function(lambda ids: part(ids), input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
+    batches_of_texts = list(batches.sorted_batches(ids, _TOKENS_PER_BATCH))
+    found = [keras.ops.convert_to_numpy(asked(batch)) for _, batch in batches_of_texts]
+    places = [place for places, _ in batches_of_texts for place in places]
+    return np.concatenate(found)[np.argsort(places)] if found else np.zeros(0)
