@@ -10,7 +10,7 @@ from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.visible import for_terminal
 
 # Settings that name a place: a reader of the card has others.
-_PLACES = ("data", "source_file", "target_file", "extra_data", "start_from", "teacher_run")
+_PLACES = ("data", "source_file", "target_file", "extra_data", "teacher_run", "start_from")
 
 
 def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
@@ -49,9 +49,12 @@ def train_command(config: Mapping[str, Any], defaults: Any) -> str:
     "python apps/sentiment.py train --data 'my reviews.csv' --run RUN --no-header --units 64"
     """
     flags: list[str] = []
-    for name in _PLACES[:4]:
-        if config.get(name):
-            flags += [_flag(name), shlex.quote(Path(config[name]).name)]
+    settings = {field.name for field in dataclasses.fields(defaults)}
+    for name in _PLACES:
+        if config.get(name) and name not in settings:
+            places = config[name] if isinstance(config[name], list) else [config[name]]
+            for place in places:
+                flags += [_flag(name), shlex.quote(Path(place).name)]
     flags += ["--run", "RUN"]
     for field in dataclasses.fields(defaults):
         value = config.get(field.name, getattr(defaults, field.name))

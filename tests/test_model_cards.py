@@ -179,6 +179,25 @@ class TestCommand:
         assert "Training took 2.0 minutes (3.0 processor minutes) over 2 epochs:" in told
 
 
+@pytest.mark.parametrize(("runs", "told"), [(["/a/one"], "what a run before it"), (["/a/one", "/b/two"], "2 runs")])
+def test_what_a_character_model_learnt_from(card, runs, told):
+    def keep(run):
+        config = {**run.config(), "task": "char_lm", "teacher_run": runs}
+        run.config_path.write_text(json.dumps(config))
+        taught = {"stage": "teacher 1", "epoch": 1, "val_loss": 0.1, "seconds": 60.0, "cpu_seconds": 90.0}
+        run.write_metrics([taught, *run.metrics()])
+
+    found = card("char_lm", "plays.txt", None, keep=keep)
+    assert told in section(found, "Data")
+    assert "share of 0.5 in the loss" in section(found, "Data")
+    named = " ".join(f"--teacher-run {run.split('/')[-1]}" for run in runs)
+    assert f"    python apps/char_lm.py train --data plays.txt {named} --run RUN\n" in found
+    assert (
+        "took 2.0 minutes (3.0 processor minutes) over 1 epochs (minutes of the runs before it counted in), of" in found
+    )
+    assert "learnt what" not in card("char_lm", "plays.txt", None)
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

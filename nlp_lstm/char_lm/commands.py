@@ -42,6 +42,7 @@ def train(
     *,
     data: str,
     run: cli.NewRun,
+    teacher_run: list[Path] | None = None,
     workers: cli.LocalWorkers = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
@@ -49,12 +50,17 @@ def train(
 
     Parameters
     ----------
+    teacher_run
+        A finished run on the same text, or several: what they guess at each place, in the mean, is learnt beside the
+        text, for one model that is nearly as good as all of them together.
     data
         `sample`, `stdlib` (the sources of Python's standard library on this machine), a text file or a folder of them
         (also .gz, .bz2, .xz), or the name of a TensorFlow dataset such as `tiny_shakespeare`.
     """
     with RunFolder(run).being_written() as folder:
-        local_workers.train_together(workers, lambda together: training.train(data, folder, settings, together))
+        local_workers.train_together(
+            workers, lambda together: training.train(data, folder, settings, together, teacher_run or [])
+        )
 
 
 @app.command

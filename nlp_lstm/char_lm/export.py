@@ -82,7 +82,7 @@ def _model_card(
     example: str,
     size: int,
 ) -> str:
-    config, rows = run.config(), run.metrics()
+    config, rows = run.config(), [row for row in run.metrics() if row["stage"] == "training"]
     return rendered(
         "nlp_lstm.char_lm",
         "model_card.md.jinja",
@@ -93,6 +93,7 @@ def _model_card(
         example=textwrap.indent(for_terminal(example, keep="\n"), "    "),
         precision=IN_WORDS[precision],
         data=Path(config["data"]).name,
+        teachers=len(config.get("teacher_run", [])),
         known=known_set(config.get(DATA_FINGERPRINT)),
         reset_every=RESET_EVERY,
         block=INTERVAL_BLOCK,

@@ -32,6 +32,8 @@ class Settings:
     "A character seen fewer times in training text is unknown."
     start_from: str = ""
     "Folder of a finished run whose weights to begin with; by default they are drawn."
+    teacher_share: float = 0.5
+    "Share of the loss that goes by what the runs of `--teacher-run` guess; the text itself has the rest."
     embedding_size: int = 128
     "Width of the character embedding."
     units: int = 512
@@ -94,5 +96,5 @@ _RANGES: list[Range] = [
         "at least 0 and less than 1",
     ),
     ("learning_rate clip_norm", lambda value: 0 < value < math.inf, "a finite number above 0"),
-    ("final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
+    ("teacher_share final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
 ]

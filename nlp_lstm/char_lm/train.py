@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from nlp_lstm.char_lm.batches import Streams
 from nlp_lstm.char_lm.build import build_model, load_run
 from nlp_lstm.char_lm.settings import TASK, Settings
+from nlp_lstm.char_lm.teaching import load_teachers, taught_probabilities
 from nlp_lstm.datasets.corpus import load_corpus
 from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 from nlp_lstm.errors import UserError
@@ -23,7 +25,13 @@ from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, Workers
 
 
-def train(source: str, run: RunFolder, settings: Settings, workers: Workers = ALONE) -> None:
+def train(
+    source: str,
+    run: RunFolder,
+    settings: Settings,
+    workers: Workers = ALONE,
+    teacher_runs: Sequence[Path] = (),
+) -> None:
     """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped.
 
     Args:
@@ -31,6 +39,7 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
         run: where to; of several workers the chief's alone.
         settings: how.
         workers: which train together.
+        teacher_runs: finished runs on the same text, whose guesses in the mean are learnt, too.
     """
     keras.utils.set_random_seed(settings.seed)
     texts = load_corpus(
@@ -56,9 +65,12 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
             f"--batch-size is {settings.batch_size}: expected at least the number of workers, {workers.number}"
         )
     earlier = _earlier_weights(settings, symbols) if settings.start_from and workers.is_chief else None
+    teachers = load_teachers(teacher_runs, symbols, len(ids["train"]))
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_texts(texts)}
-    config = {"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}
+    config: dict[str, Any] = {"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}
+    if teachers:
+        config["teacher_run"] = [str(path) for path in teacher_runs]
     workers.agree(config)
     if workers.is_chief:
         run.start(config, Settings())
@@ -68,6 +80,8 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     if workers.is_chief:
         with atomic_path(run.path / "symbols.json") as path:
             symbols.save(path)
+        for number, path in enumerate(teacher_runs, start=1):
+            run.keep_earlier(RunFolder(path), "training", f"teacher {number}")
     model = build_model(settings, len(symbols), settings.precision)
     if earlier is not None:
         for weight, value in zip(model.trainable_weights, earlier, strict=True):
@@ -77,7 +91,8 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
         f"{len(symbols)} symbols, {model.count_params()} weights",
         file=sys.stderr,
     )
-    _train(model, ids["train"], ids["validation"], run, settings, workers)
+    taught = taught_probabilities(teachers, ids["train"], settings.batch_size, settings.window) if teachers else None
+    _train(model, ids["train"], ids["validation"], run, settings, taught, workers)
     if workers.is_chief:
         save_weights(model, run.model_weights)
 
@@ -110,13 +125,14 @@ def _train(
     validation: np.ndarray,
     run: RunFolder,
     settings: Settings,
+    taught: np.ndarray | None = None,
     workers: Workers = ALONE,
 ) -> None:
     size = settings.batch_size
-    trained = CarriedStateTraining(model, size, workers.rows(size))
+    trained = CarriedStateTraining(model, size, workers.rows(size), settings.teacher_share)
 
     def streams(epoch: int) -> Streams:
-        return Streams(training, size, settings.window, (settings.seed, epoch))
+        return Streams(training, size, settings.window, (settings.seed, epoch), taught)
 
     by_cosine = settings.schedule == "cosine"
     steps = sum(len(streams(epoch)) for epoch in range(1, settings.epochs + 1)) if by_cosine else 0

@@ -162,7 +162,7 @@ class LanguageModel(keras.Model):
 
 @keras.saving.register_keras_serializable("nlp_lstm")
 class CarriedStateTraining(keras.Model):
-    """Train a language model on parallel streams of text, the state carried from each window to the next.
+    r"""Train a language model on parallel streams of text, the state carried from each window to the next.
 
     >>> model = LanguageModel(vocabulary_size=65, embedding_size=16, units=32)
     >>> trained = CarriedStateTraining(model, batch_size=2)
@@ -174,21 +174,38 @@ class CarriedStateTraining(keras.Model):
     `fit` takes `(ids, zeros)`, with the loss `nlp_lstm.training.mean_of_outputs`, in the order of the text. The state
     is the model's own, as that of a stateful layer is: a call goes on where the one before it stood.
 
+    A student's windows come as `(ids, taught)`, with what teachers guess in place of each guess,
+    `(batch, guesses, vocabulary)`, and a symbol costs
+
+    .. math:: -(1 - \lambda) \log p_t(x_t) - \lambda \sum_v q_t(v) \log p_t(v)
+
+    with these :math:`q` (Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network", at a
+    temperature of 1). Windows of ids alone, such as those of validation, cost what they cost without a teacher.
+
     Args:
         model: a `LanguageModel`.
         batch_size: the number of streams.
         rows: the first of them that this process reads, and the one after the last, where several share a batch; by
             default all. The state has room for all, so that what is saved does not depend on who shares.
+        teacher_share: :math:`\lambda`.
 
     Returns:
         The mean loss of each stream in nats per symbol, `(batch,)`: windows hold one symbol more than there are
         guesses.
     """
 
-    def __init__(self, model: LanguageModel, batch_size: int, rows: tuple[int, int] | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        model: LanguageModel,
+        batch_size: int,
+        rows: tuple[int, int] | None = None,
+        teacher_share: float = 0.5,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.model = model
         self.rows = rows or (0, batch_size)
+        self.teacher_share = teacher_share
         self.state = [
             self.add_weight(
                 shape=(batch_size, model.settings["units"]),
@@ -208,18 +225,28 @@ class CarriedStateTraining(keras.Model):
         for part in self.state:
             part.assign(ops.zeros(part.shape))
 
-    def call(self, ids: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        ids, taught = inputs if isinstance(inputs, tuple) else (inputs, None)
         start, stop = self.rows
         whole = [ops.convert_to_tensor(part) for part in self.state]
         logits, state = self.model(ids[:, :-1], [part[start:stop] for part in whole], training=training)
         for part, before, value in zip(self.state, whole, state, strict=True):
             part.assign(ops.concatenate([before[:start], value, before[stop:]], axis=0))
         losses = keras.losses.sparse_categorical_crossentropy(ids[:, 1:], logits, from_logits=True)  # (B, T)
+        if taught is not None:
+            guessed = keras.losses.categorical_crossentropy(ops.cast(taught, logits.dtype), logits, from_logits=True)
+            losses = losses + self.teacher_share * (guessed - losses)
         return ops.mean(losses, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         model = keras.saving.serialize_keras_object(self.model)
-        return {**super().get_config(), "model": model, "batch_size": self.state[0].shape[0], "rows": self.rows}
+        return {
+            **super().get_config(),
+            "model": model,
+            "batch_size": self.state[0].shape[0],
+            "rows": self.rows,
+            "teacher_share": self.teacher_share,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
