@@ -1,26 +1,47 @@
-"""A temperature that makes P(positive) mean what it says."""
+"""A scale and a shift of logits that make P(positive) mean what it says."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 
-def temperature(logits: Sequence[float] | np.ndarray, labels: Sequence[float] | np.ndarray) -> float:
-    r"""By what to divide logits for the likelihood of labels to be the greatest (Guo et al. 2017, section 4.2).
+class Calibration(NamedTuple):
+    """What logits are multiplied by, and what is then added to them."""
 
-    >>> logits = [4.0, 4.0, 4.0, -4.0, -4.0, -4.0]  # 98 % sure each time, and right in 4 of 6
-    >>> round(temperature(logits, [1, 1, 0, 0, 0, 1]), 2)  # log(4 / 2) is 0.69
-    5.77
+    scale: float
+    shift: float
 
-    .. math:: P(\text{positive}) = \sigma(z / T)
 
-    No label changes: the sign of a logit stays. Where no temperature makes sense, since the logits say nothing of the
-    labels or the contrary, it is 1.
+def calibration(logits: Sequence[float] | np.ndarray, labels: Sequence[float] | np.ndarray) -> Calibration:
+    r"""The scale and the shift of logits for which labels are the likeliest (Platt 1999).
+
+    >>> logits = [4.0, 4.0, 4.0, 4.0, -4.0, -4.0, -4.0, -4.0]  # 98 % sure each time, and right in 7 of 8
+    >>> scale, shift = calibration(logits, [1, 1, 1, 0, 0, 0, 0, 0])
+    >>> [round(float(1 / (1 + np.exp(-(scale * logit + shift)))), 2) for logit in (4.0, -4.0)]
+    [0.64, 0.14]
+
+    .. math:: P(\text{positive}) = \sigma(a z + b)
+
+    Of :math:`N_+` positive and :math:`N_-` negative texts the labels count as :math:`(N_+ + 1) / (N_+ + 2)` and
+    :math:`1 / (N_- + 2)`, so that a few texts, all answered rightly, make no model sure of everything. The verdict of a
+    logit near 0 may change. Where the logits say nothing of the labels or the contrary, all stays as it is.
+
+    "Probabilistic Outputs for Support Vector Machines and Comparisons to Regularized Likelihood Methods", section 2.2.
 
     Args:
         logits: of each text, as a model gives them.
         labels: 0 or 1 of each; texts that the model was not trained on.
     """
-    scale = LogisticRegression(C=np.inf, fit_intercept=False).fit(np.reshape(logits, (-1, 1)), labels).coef_.item()
-    return 1.0 / scale if scale > 0.05 else 1.0
+    is_positive = np.asarray(labels) == 1
+    positive, negative = is_positive.sum(), (~is_positive).sum()
+    target = np.where(is_positive, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    # Each text twice, as a positive and as a negative one, as much of either as its label counts.
+    fit = LogisticRegression(C=np.inf).fit(
+        np.reshape([logits, logits], (-1, 1)),
+        np.repeat([1, 0], len(target)),
+        sample_weight=np.concatenate([target, 1 - target]),
+    )
+    scale, shift = fit.coef_.item(), fit.intercept_.item()
+    return Calibration(scale, shift) if scale > 0.05 else Calibration(1.0, 0.0)

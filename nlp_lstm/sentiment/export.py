@@ -14,7 +14,7 @@ from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
 from nlp_lstm.sentiment.serving import SentimentServing
-from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, TEACHING, Settings
+from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, TEACHING, TRAINING, Settings
 from nlp_lstm.settings import Precision
 from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
@@ -64,10 +64,15 @@ def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Pre
         precision=IN_WORDS[precision],
         data=Path(config["data"]).name,
         known=known_set(config.get(DATA_FINGERPRINT)),
-        best=max((row for row in rows if row["stage"] == "training"), key=lambda row: row["val_accuracy"]),
+        best=max((row for row in rows if row["stage"] == TRAINING), key=lambda row: row["val_accuracy"]),
         blends=[row for row in rows if row["stage"] == BLEND],
         teachers=_teachers(rows),
-        calibrations=[row for row in rows if row["stage"] == CALIBRATION],
+        # Of a run from before there was a shift the logits were divided by a temperature.
+        calibrations=[
+            {"scale": 1 / row.get("temperature", 1.0), "shift": 0.0, **row}
+            for row in rows
+            if row["stage"] == CALIBRATION
+        ],
         pairs=pairs,
         wrong_pairs=_wrong_of_each_kind(pairs["wrong"]) if pairs else [],
         **facts_of([run], Settings()),

@@ -21,8 +21,11 @@ HEAD = "head"
 TEACHING = "teaching"
 "Names the line of `metrics.jsonl` that tells the validation accuracy of what labels texts without labels."
 
+TRAINING = "training"
+"Names the stage in which all weights are trained with labels."
+
 CALIBRATION = "calibration"
-"Names the line of `metrics.jsonl` that tells the temperature by which the logits are divided."
+"Names the line of `metrics.jsonl` that tells what the logits are multiplied by, and what is then added to them."
 
 BLEND = "blend"
 "Names the line of `metrics.jsonl` that tells the validation accuracy of the LSTM, of the n-grams and of both."
@@ -77,7 +80,9 @@ class Settings:
     precision: Literal["float32", "mixed_bfloat16"] = "mixed_bfloat16"
     "Of the matrix products of a whole text, in training: bfloat16 is faster where the processor has it."
     start_from: str = ""
-    "Folder of another run whose vocabulary and pre-trained encoder this one starts from."
+    "Folder of another run whose vocabulary and weights this one starts from."
+    start_stage: Literal["pretraining", "training"] = "pretraining"
+    "Which weights of that run: those of its language models, or those of its finished classifier."
     epochs: int = 6
     "Most epochs of training with labels."
     patience: int = 3
@@ -119,6 +124,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES)
+        if self.start_stage == TRAINING and not self.start_from:
+            raise UserError(
+                "--start-stage training says where in another run to start: name that run with --start-from"
+            )
         for name in ("teacher_run", "teacher_vectors"):
             if getattr(self, name) and not self.teacher_order:
                 flag = "--" + name.replace("_", "-")

@@ -17,16 +17,16 @@ from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel, guesses
-from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder, settings_of
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
-from nlp_lstm.sentiment.calibration import temperature
+from nlp_lstm.sentiment.calibration import calibration
 from nlp_lstm.sentiment.document_vectors import check_installed
 from nlp_lstm.sentiment.head_fitting import fit_head
 from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
-from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, PRETRAINING, TASK, Settings
+from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, PRETRAINING, TASK, TRAINING, Settings
 from nlp_lstm.sentiment.teaching import EncodedTexts, taught_labels
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
@@ -82,23 +82,28 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
         file=sys.stderr,
     )
     lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
-    trained = SentimentClassifier(lstm.encoder, settings.pooled_dropout, settings.seed, standardized=True)
-    trained.build((None, None))
+    trained = _standardized(classifier, settings)
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
     unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
     if settings.start_from:
         if earlier is not None:
-            _start_from(earlier, lstm.encoder, settings)
-            run.keep_earlier(earlier, PRETRAINING, PRETRAINING)
+            if settings.start_stage == TRAINING:
+                _go_on_from(earlier, trained, len(vocabulary), settings)
+                for stage in dict.fromkeys(row["stage"] for row in earlier.metrics()):
+                    run.keep_earlier(earlier, stage, f"earlier {stage}")
+            else:
+                _start_from(earlier, lstm.encoder, settings)
+                run.keep_earlier(earlier, PRETRAINING, PRETRAINING)
     elif settings.pretraining_epochs:
         _pretrain(lstm.encoder, [*training.ids, *unlabelled], run, settings, workers)
-    if workers.is_chief:
+    if workers.is_chief and settings.start_stage == PRETRAINING:
         fit_head(trained, training, validation, run, settings)
     # What `AdversarialTraining` goes by must be the same, before the first epoch takes all weights from the chief.
     workers.take_from_chief(trained.weights)
     if settings.teacher_order and unlabelled:
-        if teacher is not None:
-            run.keep_earlier(RunFolder(Path(settings.teacher_run)), "training", "teacher")
+        went_on = settings.start_stage == TRAINING and settings.start_from == settings.teacher_run  # kept already
+        if teacher is not None and not went_on:
+            run.keep_earlier(RunFolder(Path(settings.teacher_run)), TRAINING, "teacher")
         how = (training, validation, unlabelled, vocabulary, teacher, run, settings)
         labels = workers.from_chief(lambda: taught_labels(*how))
         taught = EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])
@@ -136,7 +141,9 @@ def _earlier_run(settings: Settings) -> RunFolder | None:
                 f"the run in '{other.path}' has {name} {config.get(name)}, this one {getattr(settings, name)}: "
                 f"give --{name.replace('_', '-')} the same value"
             )
-    if not other.best_weights(PRETRAINING).exists():
+    if settings.start_stage == TRAINING:
+        load_run(other)  # refuses one that is not finished
+    elif not other.best_weights(PRETRAINING).exists():
         raise UserError(f"the run in '{other.path}' has no pre-trained encoder: name another with --start-from")
     return other
 
@@ -148,18 +155,35 @@ def _start_from(other: RunFolder, encoder: BidirectionalEncoder, settings: Setti
     model.load_weights(other.best_weights(PRETRAINING))
 
 
+def _go_on_from(other: RunFolder, trained: SentimentClassifier, vocabulary_size: int, settings: Settings) -> None:
+    """Give a classifier the weights that another run's training with labels left, before any calibration."""
+    earlier = _standardized(build_classifier(settings, vocabulary_size), settings)
+    noise = settings_of(other.config(), Settings).adversarial_noise
+    (AdversarialTraining(earlier, noise) if noise else earlier).load_weights(other.best_weights(TRAINING))
+    for weight, found in zip(trained.weights, earlier.weights, strict=True):
+        weight.assign(found)
+
+
+def _standardized(classifier: SentimentClassifier | BlendedClassifier, settings: Settings) -> SentimentClassifier:
+    """The same encoder under a linear unit that is trained over standardised features."""
+    lstm = classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier
+    found = SentimentClassifier(lstm.encoder, settings.pooled_dropout, settings.seed, standardized=True)
+    found.build((None, None))
+    return found
+
+
 def _round_to_half(table: Any) -> None:
     table.assign(keras.ops.convert_to_numpy(table).astype(np.float16).astype(np.float32))
 
 
 def _calibrate(classifier: SentimentClassifier, validation: EncodedTexts, run: RunFolder) -> None:
-    """Divide the logits by the temperature that suits the validation texts; a mixture has its own scale."""
+    """Scale and shift the logits as suits the validation texts; a mixture has its own scale and bias."""
     with run.timed_stage(CALIBRATION) as row:
-        found = temperature(logits_of(classifier, validation.ids), validation.labels)
-        for weight in (classifier.head.kernel, classifier.head.bias):
-            weight.assign(weight / found)
-        row["temperature"] = found
-    print(f"{CALIBRATION}: the logits are divided by {found:.3f}", file=sys.stderr)
+        scale, shift = calibration(logits_of(classifier, validation.ids), validation.labels)
+        classifier.head.kernel.assign(scale * classifier.head.kernel)
+        classifier.head.bias.assign(scale * classifier.head.bias + shift)
+        row |= {"scale": scale, "shift": shift}
+    print(f"{CALIBRATION}: the logits are multiplied by {scale:.3f}, and {shift:+.3f} added", file=sys.stderr)
 
 
 def _add_ngrams(
@@ -292,7 +316,7 @@ def _train_with_labels(
     train_stage(
         model,
         Stage(
-            "training",
+            TRAINING,
             settings.epochs,
             epoch_batches,
             validation_batches,

@@ -138,6 +138,34 @@ def test_what_training_with_labels_begins_with(monkeypatch, tmp_path, whole):
     assert begun_with.earlier_configs() == [earlier]
 
 
+@pytest.mark.parametrize("adversarial_noise", [0.0, 5.0])
+def test_training_goes_on_from_a_finished_classifier(monkeypatch, tmp_path, whole, adversarial_noise):
+    """From the weights that its training left, before n-grams or a calibration; all that it took is kept."""
+    begun = []
+    monkeypatch.setattr(
+        train_module, "_train_with_labels", lambda classifier, *_: begun.append(classifier.get_weights())
+    )
+    monkeypatch.setattr(train_module, "fit_head", lambda *_: pytest.fail("the head is there already"))
+    run = RunFolder(tmp_path / "run")
+    how = {"start_from": str(whole.path), "start_stage": "training", "ngram_buckets": 0, "seed": 6}
+    train("sample", run, dataclasses.replace(TINY, adversarial_noise=adversarial_noise, **how))
+    for found, expected in zip(begun[0], best_classifier(whole).get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    stages = [f"earlier {row['stage']}" for row in whole.metrics()]
+    assert sorted(row["stage"] for row in run.metrics()) == sorted([*stages, "calibration"])
+    assert run.earlier_configs() == [whole.config()]
+
+
+def test_only_a_finished_classifier_can_be_gone_on_from(runs, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError, match="is not finished"):
+        how = {"start_from": str(runs[1].path), "start_stage": "training"}
+        train("sample", run, dataclasses.replace(TINY, **how))
+    assert not run.path.exists()
+    with pytest.raises(UserError, match="--start-stage training says where in another run to start: name that run"):
+        dataclasses.replace(TINY, start_stage="training")
+
+
 def test_a_run_that_starts_from_another_reads_with_its_vocabulary(runs, tmp_path, monkeypatch):
     """Whatever it is trained on: the embedding's rows are those tokens'."""
     whole, _ = runs
