@@ -14,14 +14,14 @@ say "Train on the sample: $(wc -l < nlp_lstm/datasets/sample_reviews.tsv) lines 
     --epochs 12 --patience 4 --learning-rate 0.01 --tokens-per-batch 1024 --dropout 0.3 --word-dropout 0.2
 
 say "Judge it on the sample's test split"
-"$PYTHON" apps/sentiment.py evaluate --run "$out/run" --data sample
+"$PYTHON" apps/sentiment.py evaluate --run "$out/run" --data sample --split test
 
 say "Export it, and judge what was exported"
 "$PYTHON" apps/sentiment.py export --run "$out/run" --to "$out/saved_models/sentiment"
-"$PYTHON" apps/sentiment.py evaluate --model "$out/saved_models/sentiment" --data sample --json
+"$PYTHON" apps/sentiment.py evaluate --model "$out/saved_models/sentiment" --data sample --split test --json
 
 say "The shipped model, trained on 22,492 long reviews, on the same split"
-"$PYTHON" apps/sentiment.py evaluate --data sample
+"$PYTHON" apps/sentiment.py evaluate --data sample --split test
 "$PYTHON" apps/sentiment.py predict "One of the best films of the year." "A dull, lifeless mess."
 
 say "What its gates do"

@@ -58,7 +58,7 @@ def train(
 def evaluate(
     *,
     data: str,
-    split: Part = "test",
+    split: Part = "validation",
     model: cli.Model = None,
     run: cli.JudgedRun = None,
     validation_fraction: float | None = None,
@@ -78,7 +78,8 @@ def evaluate(
     data
         As for `train`.
     split
-        Which texts to judge on. Of a single table the test part is a tenth; `all` judges every row.
+        Which texts to judge on: those that choices are made on, or in the end those of the test part, which is a tenth
+        of a single table; `all` judges every row.
     validation_fraction
         As for `train`; where it is not named, as of --run.
     seed

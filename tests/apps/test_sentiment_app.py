@@ -94,7 +94,7 @@ def run(trained):
 
 @pytest.fixture(scope="module")
 def judged(run):
-    return call("evaluate", "--run", run, "--data", "sample", "--plots", run / "plots", "--json")
+    return call("evaluate", "--run", run, "--data", "sample", "--split", "test", "--plots", run / "plots", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -205,14 +205,14 @@ class TestVerbs:
         assert sorted(path.name for path in base.iterdir()) == ["1", "2", "model_card.md"]
 
     def test_evaluate_what_was_exported(self, model, judged):
-        found = call("evaluate", "--model", model, "--data", "sample", "--json").object
+        found = call("evaluate", "--model", model, "--data", "sample", "--split", "test", "--json").object
         for name in set(found) - {"seconds", "texts_per_second"}:
             assert found[name] == (
                 pytest.approx(judged.object[name], abs=1e-6) if isinstance(found[name], float) else judged.object[name]
             )
 
     def test_evaluate_in_plain_text(self, model, judged):
-        result = call("evaluate", "--model", model / "1", "--data", "sample")
+        result = call("evaluate", "--model", model / "1", "--data", "sample", "--split", "test")
         assert (result.status, result.err) == (0, "")
         found = {line.split()[0]: line.split()[1] for line in result.out.splitlines()}
         assert f"accuracy                    {judged.object['accuracy']:.4f}\n" in result.out
@@ -264,7 +264,7 @@ class TestFilesOfPeople:
         assert 0 < result.object["examples"] < len(sample_texts) / 5
         assert result.err == (
             f"{str(table)!r}: judging {result.object['examples']} of {len(sample_texts)} rows with a label, the part "
-            "cut off for the split 'test': --split all judges every row\n"
+            "cut off for the split 'validation': --split all judges every row\n"
         )
         assert call(*command, "--text-column", "body").is_mistake("'body'", "'review', 'sentiment'", "--text-column")
         assert call(*command, "--no-header").is_mistake("--text-column", "1 to 2")
