@@ -179,6 +179,27 @@ class TestCommand:
         assert "Training took 2.0 minutes (3.0 processor minutes) over 2 epochs:" in told
 
 
+@pytest.mark.parametrize(
+    ("runs", "told"), [(["/a/one"], "that a run made"), (["/a/one", "/b/two"], "that 2 runs together made")]
+)
+def test_what_a_translator_learnt_from(card, runs, told):
+    def keep(run):
+        config = {**run.config(), "task": "translation", "teacher_run": runs}
+        run.config_path.write_text(json.dumps(config))
+        taught = {"stage": "teacher 1", "epoch": 7, "val_bleu": 99.0, "seconds": 60.0, "cpu_seconds": 90.0}
+        run.write_metrics([taught, *run.metrics()])
+
+    found = card("translation", "pairs.tsv", None, keep=keep)
+    assert told in section(found, "Data")
+    named = " ".join(f"--teacher-run {run.split('/')[-1]}" for run in runs)
+    assert f"    python apps/translation.py train --data pairs.tsv {named} --run RUN\n" in found
+    assert (
+        "took 2.0 minutes (3.0 processor minutes), the runs before it counted in. The weights after epoch 1 " in found
+    )
+    assert "30.00 on validation" in found and "99.00" not in found
+    assert "it learnt from" not in card("translation", "pairs.tsv", None)
+
+
 @pytest.mark.parametrize(("runs", "told"), [(["/a/one"], "what a run before it"), (["/a/one", "/b/two"], "2 runs")])
 def test_what_a_character_model_learnt_from(card, runs, told):
     def keep(run):

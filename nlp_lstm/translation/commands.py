@@ -45,6 +45,7 @@ def train(
     source_file: str | None = None,
     target_file: str | None = None,
     extra_data: str | None = None,
+    teacher_run: list[Path] | None = None,
     workers: cli.LocalWorkers = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
@@ -64,12 +65,15 @@ def train(
     extra_data
         Pairs of another source, named as for --data, to train on beside these in the first --extra-epochs: their
         training part, without what stands in the validation data.
+    teacher_run
+        A finished run, or several: their translations of the training sentences, made together, are trained on beside
+        the data's, for one model that is nearly as good as all of them together.
     """
     with RunFolder(run).being_written() as folder:
         local_workers.train_together(
             workers,
             lambda together: training.train(
-                data, folder, settings, source_file, target_file, extra_data, workers=together
+                data, folder, settings, source_file, target_file, extra_data, teacher_run or [], workers=together
             ),
         )
 

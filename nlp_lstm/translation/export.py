@@ -14,7 +14,7 @@ from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.settings import Precision
 from nlp_lstm.translation.build import load_run
-from nlp_lstm.translation.inference import serving_of
+from nlp_lstm.translation.ensemble import serving_of
 from nlp_lstm.translation.limits import (
     DEFAULT_ALPHA,
     DEFAULT_BEAM,
@@ -26,7 +26,7 @@ from nlp_lstm.translation.limits import (
     LONGEST_TRANSLATION,
 )
 from nlp_lstm.translation.serving import TranslationServing
-from nlp_lstm.translation.settings import EXTRA_FINGERPRINT, Settings
+from nlp_lstm.translation.settings import EXTRA_FINGERPRINT, TRAINING, Settings
 from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
 _BATCHING = saved_model.Batching(rows=32, wait_micros=5_000)
@@ -95,7 +95,8 @@ def _model_card(
     examples: Sequence[tuple[str, str]],
     size: int,
 ) -> str:
-    configs, rows = [run.config() for run in runs], [run.metrics() for run in runs]
+    configs = [run.config() for run in runs]
+    rows = [[row for row in run.metrics() if row["stage"] == TRAINING] for run in runs]
     return rendered(
         "nlp_lstm.translation",
         "model_card.md.jinja",
@@ -111,6 +112,7 @@ def _model_card(
         beam=DEFAULT_BEAM,
         **facts_of(runs, Settings()),
         best=[max(run, key=lambda row: row["val_bleu"]) for run in rows],
+        teachers=len(configs[0].get("teacher_run", [])),
         alpha=serving.alpha,
         beta=serving.beta,
         longest_text=LONGEST_TEXT,

@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -27,12 +28,14 @@ from nlp_lstm.translation.build import (
     load_vocabularies,
     save_vocabularies,
 )
+from nlp_lstm.translation.ensemble import serving_of
 from nlp_lstm.translation.extra_data import TAG, ExtraPairs, fit_to_train_on, for_subwords, load_extra, tagged
 from nlp_lstm.translation.limits import DEFAULT_BEAM
 from nlp_lstm.translation.metrics import validation_bleu
 from nlp_lstm.translation.serving import TranslationServing
-from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, Settings
+from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, TRAINING, Settings
 from nlp_lstm.translation.source_text import plain_sources
+from nlp_lstm.translation.teaching import taught_pairs
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, Workers
 
@@ -44,6 +47,7 @@ def train(
     source_file: str | None = None,
     target_file: str | None = None,
     extra_data: str | None = None,
+    teacher_runs: Sequence[Path] = (),
     workers: Workers = ALONE,
 ) -> None:
     """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped.
@@ -55,6 +59,7 @@ def train(
         source_file: instead of a source, with
         target_file: the translations of its sentences, line by line.
         extra_data: another source, to train on as well in the first epochs.
+        teacher_runs: finished runs whose translations of the training sentences are trained on as well.
         workers: which train together; of several the chief's run alone is read and written.
     """
     run = workers.run_folder(run)
@@ -92,7 +97,10 @@ def train(
         digests[EXTRA_FINGERPRINT] = fingerprint
         extra_ids = id_pairs(vocabularies, extra, settings.source_case)
         fit = fit_to_train_on(str(extra_data), extra, extra_ids, settings.longest)
-    config = {"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}
+    teachers: Any = _teachers(teacher_runs, settings) if teacher_runs and workers.is_chief else None
+    config: dict[str, Any] = {"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}
+    if teacher_runs:
+        config["teacher_run"] = [str(path) for path in teacher_runs]
     workers.agree(config)
     if workers.is_chief:
         run.start(config, Settings(**BEFORE))
@@ -102,6 +110,14 @@ def train(
     _tell_of_left_out(ids, settings)
     if workers.is_chief:
         save_vocabularies(vocabularies, run)
+        for number, path in enumerate(teacher_runs, start=1):
+            run.keep_earlier(RunFolder(path), TRAINING, f"teacher {number}")
+    if teacher_runs:
+        translate = functools.partial(best_translations, teachers, beam_size=DEFAULT_BEAM)
+        taught = Pairs(*workers.from_chief(lambda: taught_pairs(pairs["train"].source, translate, run)))
+        taught_ids = id_pairs(vocabularies, taught, settings.source_case)
+        pairs = {**pairs, "train": Pairs(*(own + more for own, more in zip(pairs["train"], taught, strict=True)))}
+        ids = {**ids, "train": [*ids["train"], *taught_ids]}
     model = build_model(settings, vocabularies, None if settings.precision == "float32" else "bfloat16")
     print(
         f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation"
@@ -112,6 +128,21 @@ def train(
     _train(model, vocabularies, pairs, ids, run, settings, fit, workers)
     if workers.is_chief:
         save_weights(model, run.model_weights)
+
+
+def _teachers(runs: Sequence[Path], settings: Settings) -> TranslationServing:
+    """Finished runs that translate together, in the direction of the settings."""
+    found = serving_of(runs)
+    wanted = (settings.source_language, settings.target_language)
+    for path in runs:
+        config = RunFolder(path).config()
+        own = (config.get("source_language", ""), config.get("target_language", ""))
+        if any(one and other and one != other for one, other in zip(own, wanted, strict=True)):
+            raise UserError(
+                f"the run in '{path}' translates from {own[0]!r} to {own[1]!r}, and this one from {wanted[0]!r} to "
+                f"{wanted[1]!r}: name another with --teacher-run"
+            )
+    return found
 
 
 def _with_languages(settings: Settings, languages: tuple[str, str], run: RunFolder) -> Settings:
@@ -218,7 +249,7 @@ def _train(
     train_stage(
         trained,
         Stage(
-            "training",
+            TRAINING,
             settings.epochs,
             lambda epoch: batches(epoch).dataset(),
             _batches(ids["validation"], settings, None).dataset(),

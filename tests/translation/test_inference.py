@@ -21,8 +21,9 @@ from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.text.subwords import BEGINNING, Subwords
 from nlp_lstm.translation import inference
 from nlp_lstm.translation.build import Vocabularies, build_model
+from nlp_lstm.translation.ensemble import serving_of
 from nlp_lstm.translation.export import export_runs
-from nlp_lstm.translation.inference import Translation, TranslationModel, evaluate, serving_of, with_all_references
+from nlp_lstm.translation.inference import Translation, TranslationModel, evaluate, with_all_references
 
 TEXTS = [
     b"A man sees a dog.",

@@ -25,7 +25,7 @@ from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
 from nlp_lstm.translation import train as train_module
 from nlp_lstm.translation.batches import id_pairs
 from nlp_lstm.translation.build import Vocabularies, build_model, load_run
-from nlp_lstm.translation.inference import serving_of
+from nlp_lstm.translation.ensemble import serving_of
 from nlp_lstm.translation.settings import Settings
 from nlp_lstm.translation.train import best_translations, train
 from nlp_lstm.workers import ALONE
