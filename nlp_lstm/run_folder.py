@@ -6,13 +6,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path, told_if_unwritable
+from nlp_lstm.notices import tell
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -163,6 +164,22 @@ class RunFolder:
             path.write_text(json.dumps(once, indent=2) + "\n", encoding="utf-8")
         taken = [{**row, "stage": name} for row in other.metrics() if row["stage"] == stage]
         self.write_metrics([*taken, *(row for row in self.metrics() if row["stage"] != name)])
+
+    def tell_if_cut_otherwise(self, config: dict[str, Any], names: Sequence[str] = ()) -> None:
+        """Tell on standard error where this run, a teacher, may have seen the validation texts of its student.
+
+        Args:
+            config: the student's.
+            names: of settings that cut validation texts off.
+        """
+        own = self.config()
+        changed = [name for name in (DATA_FINGERPRINT, *names) if name in own and own[name] != config.get(name)]
+        if changed:
+            tell(
+                f"the run in '{self.path}' was trained on other data than this one, or with another part of it cut off "
+                f"for validation ({', '.join(changed)}): what it has seen of this one's validation data flatters the "
+                "figures on them"
+            )
 
     def earlier_configs(self) -> list[dict[str, Any]]:
         """How the runs were started that this one builds on, those first on which others build."""

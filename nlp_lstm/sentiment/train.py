@@ -85,6 +85,10 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     trained = _standardized(classifier, settings)
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
     unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
+    if workers.is_chief:
+        seen_labels = [settings.teacher_run, settings.start_from if settings.start_stage == TRAINING else ""]
+        for folder in dict.fromkeys(filter(None, seen_labels)):
+            RunFolder(Path(folder)).tell_if_cut_otherwise(config, ("seed", "validation_fraction"))
     if settings.start_from:
         if earlier is not None:
             if settings.start_stage == TRAINING:

@@ -111,6 +111,7 @@ def train(
     if workers.is_chief:
         save_vocabularies(vocabularies, run)
         for number, path in enumerate(teacher_runs, start=1):
+            RunFolder(path).tell_if_cut_otherwise(config)
             run.keep_earlier(RunFolder(path), TRAINING, f"teacher {number}")
     if teacher_runs:
         translate = functools.partial(best_translations, teachers, beam_size=DEFAULT_BEAM)

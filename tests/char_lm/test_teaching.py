@@ -10,6 +10,7 @@ import pytest
 
 from nlp_lstm import training
 from nlp_lstm.char_lm import teaching
+from nlp_lstm.char_lm import train as train_module
 from nlp_lstm.char_lm.batches import Streams
 from nlp_lstm.char_lm.build import load_run
 from nlp_lstm.char_lm.settings import Settings
@@ -182,6 +183,20 @@ class TestStudent:
         train(source, run, TINY, teacher_runs=teachers)
         for one, other in zip(load_run(run)[0].get_weights(), load_run(student)[0].get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
+
+    def test_a_teacher_that_may_have_seen_validation_text_is_told(
+        self, source, teachers, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(train_module, "_train", lambda *_: None)
+        train(source, RunFolder(tmp_path / "same"), TINY, teacher_runs=teachers)
+        assert "flatters" not in capsys.readouterr().err
+        cut = dataclasses.replace(TINY, validation_fraction=0.2)
+        train(source, RunFolder(tmp_path / "other"), cut, teacher_runs=teachers)
+        (told, _) = (line for line in capsys.readouterr().err.splitlines() if "flatters" in line)
+        assert told.startswith(
+            f"the run in '{teachers[0]}' was trained on other data than this one, or with another part"
+        )
+        assert "(data_sha256)" in told
 
     def test_other_teachers_are_other_settings(self, source, teachers, student):
         with pytest.raises(UserError, match=r"started with other settings \(teacher_run\)"):

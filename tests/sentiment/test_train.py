@@ -139,7 +139,7 @@ def test_what_training_with_labels_begins_with(monkeypatch, tmp_path, whole):
 
 
 @pytest.mark.parametrize("adversarial_noise", [0.0, 5.0])
-def test_training_goes_on_from_a_finished_classifier(monkeypatch, tmp_path, whole, adversarial_noise):
+def test_training_goes_on_from_a_finished_classifier(monkeypatch, tmp_path, whole, adversarial_noise, capsys):
     """From the weights that its training left, before n-grams or a calibration; all that it took is kept."""
     begun = []
     monkeypatch.setattr(
@@ -154,6 +154,8 @@ def test_training_goes_on_from_a_finished_classifier(monkeypatch, tmp_path, whol
     stages = [f"earlier {row['stage']}" for row in whole.metrics()]
     assert sorted(row["stage"] for row in run.metrics()) == sorted([*stages, "calibration"])
     assert run.earlier_configs() == [whole.config()]
+    # Another seed cuts other films off, of which it was trained on some.
+    assert "cut off for validation (seed): what it has seen of" in capsys.readouterr().err
 
 
 def test_only_a_finished_classifier_can_be_gone_on_from(runs, tmp_path):
