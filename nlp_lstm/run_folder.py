@@ -165,6 +165,18 @@ class RunFolder:
         taken = [{**row, "stage": name} for row in other.metrics() if row["stage"] == stage]
         self.write_metrics([*taken, *(row for row in self.metrics() if row["stage"] != name)])
 
+    def keep_teachers(self, runs: Sequence[Path], config: dict[str, Any]) -> None:
+        """Keep of the runs that this one learns from what `keep_earlier` keeps, and tell what they may have seen.
+
+        Args:
+            runs: their folders.
+            config: this run's.
+        """
+        for number, path in enumerate(runs, start=1):
+            teacher = RunFolder(path)
+            teacher.tell_if_cut_otherwise(config)
+            self.keep_earlier(teacher, "training", f"teacher {number}")
+
     def tell_if_cut_otherwise(self, config: dict[str, Any], names: Sequence[str] = ()) -> None:
         """Tell on standard error where this run, a teacher, may have seen the validation texts of its student.
 

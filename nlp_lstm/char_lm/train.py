@@ -80,9 +80,7 @@ def train(
     if workers.is_chief:
         with atomic_path(run.path / "symbols.json") as path:
             symbols.save(path)
-        for number, path in enumerate(teacher_runs, start=1):
-            RunFolder(path).tell_if_cut_otherwise(config)
-            run.keep_earlier(RunFolder(path), "training", f"teacher {number}")
+        run.keep_teachers(teacher_runs, config)
     model = build_model(settings, len(symbols), settings.precision)
     if earlier is not None:
         for weight, value in zip(model.trainable_weights, earlier, strict=True):

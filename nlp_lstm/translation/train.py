@@ -110,9 +110,7 @@ def train(
     _tell_of_left_out(ids, settings)
     if workers.is_chief:
         save_vocabularies(vocabularies, run)
-        for number, path in enumerate(teacher_runs, start=1):
-            RunFolder(path).tell_if_cut_otherwise(config)
-            run.keep_earlier(RunFolder(path), TRAINING, f"teacher {number}")
+        run.keep_teachers(teacher_runs, config)
     if teacher_runs:
         translate = functools.partial(best_translations, teachers, beam_size=DEFAULT_BEAM)
         taught = Pairs(*workers.from_chief(lambda: taught_pairs(pairs["train"].source, translate, run)))
