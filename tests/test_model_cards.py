@@ -200,6 +200,17 @@ def test_what_a_translator_learnt_from(card, runs, told):
     assert "it learnt from" not in card("translation", "pairs.tsv", None)
 
 
+def test_a_translator_that_an_exported_model_taught(card):
+    def keep(run):
+        config = {**run.config(), "task": "translation", "teacher_model": "/models/first"}
+        run.config_path.write_text(json.dumps(config))
+
+    found = card("translation", "pairs.tsv", None, keep=keep)
+    assert "that an exported model made" in section(found, "Data")
+    assert "    python apps/translation.py train --data pairs.tsv --teacher-model first --run RUN\n" in found
+    assert "processor minutes), those of its teacher not counted in. The weights" in found
+
+
 @pytest.mark.parametrize(("runs", "told"), [(["/a/one"], "what a run before it"), (["/a/one", "/b/two"], "2 runs")])
 def test_what_a_character_model_learnt_from(card, runs, told):
     def keep(run):
@@ -224,7 +235,7 @@ def test_what_a_character_model_learnt_from(card, runs, told):
     [
         (
             {"ngram_accuracy": 0.914, "vector_accuracy": 0.9246, "lstm_accuracy": 0.92, "accuracy": 0.933},
-            "n-grams 0.9140, document vectors 0.9246, an earlier run's LSTM 0.9200, all of them mixed 0.9330.",
+            "n-grams 0.9140, document vectors 0.9246, an earlier LSTM 0.9200, all of them mixed 0.9330.",
         ),
         (
             {"ngram_accuracy": 0.914, "vector_accuracy": 0.9246, "accuracy": 0.927},
@@ -232,7 +243,7 @@ def test_what_a_character_model_learnt_from(card, runs, told):
         ),
         (
             {"ngram_accuracy": 0.914, "lstm_accuracy": 0.92, "accuracy": 0.924},
-            "n-grams 0.9140, an earlier run's LSTM 0.9200, all of them mixed 0.9240.",
+            "n-grams 0.9140, an earlier LSTM 0.9200, all of them mixed 0.9240.",
         ),
         ({"ngram_accuracy": 0.914, "accuracy": 0.914}, "n-grams 0.9140."),
     ],

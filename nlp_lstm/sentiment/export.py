@@ -76,16 +76,22 @@ def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Pre
         pairs=pairs,
         wrong_pairs=_wrong_of_each_kind(pairs["wrong"]) if pairs else [],
         **facts_of([run], Settings()),
+        went_on_from_exported=settings.start_stage == TRAINING and not any(_is_earlier(row) for row in rows),
         epochs=sum("loss" in row for row in rows),  # what is fitted at one go has none
         longest_text_bytes=LONGEST_TEXT_BYTES,
         longest_text_tokens=LONGEST_TEXT_TOKENS,
     )
 
 
+def _is_earlier(row: dict[str, Any]) -> bool:
+    """Whether a line of metrics was taken over from the run that a run went on from."""
+    return bool(row["stage"].startswith("earlier "))
+
+
 _TEACHERS = {
     "ngram_accuracy": "n-grams",
     "vector_accuracy": "document vectors",
-    "lstm_accuracy": "an earlier run's LSTM",
+    "lstm_accuracy": "an earlier LSTM",
     "accuracy": "all of them mixed",
 }
 

@@ -80,9 +80,9 @@ class Settings:
     precision: Literal["float32", "mixed_bfloat16"] = "mixed_bfloat16"
     "Of the matrix products of a whole text, in training: bfloat16 is faster where the processor has it."
     start_from: str = ""
-    "Folder of another run whose vocabulary and weights this one starts from."
+    "Folder of another run, or an exported model, whose vocabulary and weights this one starts from."
     start_stage: Literal["pretraining", "training"] = "pretraining"
-    "Which weights of that run: those of its language models, or those of its finished classifier."
+    "Which weights of that run: those of its language models, or, as of a model, those of its finished classifier."
     epochs: int = 6
     "Most epochs of training with labels."
     patience: int = 3
@@ -110,7 +110,7 @@ class Settings:
     teacher_vector_passes: int = 10
     "Passes over all text in which these vectors are learnt."
     teacher_run: str = ""
-    "Folder of a finished run whose LSTM labels them, too."
+    "Folder of a finished run, or an exported model, whose LSTM labels them, too."
     clip_norm: float = 1.0
     "Largest norm of the gradient."
     final_rate_share: float = 0.05

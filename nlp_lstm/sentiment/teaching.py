@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +13,16 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.document_vectors import vector_logits
+from nlp_lstm.sentiment.exported import is_exported, load_exported
 from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import ngram_logits
 from nlp_lstm.sentiment.settings import TEACHING, Settings
 from nlp_lstm.text.vocabulary import Vocabulary
 
-Run = tuple[SentimentClassifier | BlendedClassifier, Vocabulary, Settings]
-"""What is loaded of a finished run."""
+Teacher = tuple[SentimentClassifier | BlendedClassifier, Vocabulary]
+"""An earlier classifier, and what it reads with."""
 
 _KEPT = "taught_labels.npy"
 
@@ -31,32 +34,41 @@ class EncodedTexts(NamedTuple):
     labels: list[float]
 
 
+def load_teacher(path: Path) -> Teacher:
+    """The classifier of a finished run, or that in an exported model.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    return load_exported(path) if is_exported(path) else load_run(RunFolder(path))[:2]
+
+
 def taught_labels(
     training: EncodedTexts,
     validation: EncodedTexts,
     unlabelled: Sequence[np.ndarray],
     vocabulary: Vocabulary,
-    teacher: Run | None,
+    teacher: Teacher | None,
     run: RunFolder,
     settings: Settings,
 ) -> list[float]:
     """P(positive) of each text without a label.
 
     By an n-gram model of the labelled texts, and where the settings name them, by a linear model of vectors of the
-    documents and by the LSTM of an earlier run. Several are mixed by logistic regression over their logits on the
-    validation texts. What comes of it is kept in the run folder, and how good each is in a line of its metrics.
+    documents and by the LSTM of an earlier run or model. Several are mixed by logistic regression over their logits on
+    the validation texts. What comes of it is kept in the run folder, and how good each is in a line of its metrics.
 
     Args:
         training: what the n-gram model and that of the vectors are fitted on.
         validation: what the mixture is fitted on.
         unlabelled: the token ids of each text that is to be labelled.
         vocabulary: of the ids.
-        teacher: the earlier run.
+        teacher: the earlier classifier.
         run: the folder.
         settings: the run's.
 
     Raises:
-        UserError: if the earlier run reads with another vocabulary; and as of `document_vectors`.
+        UserError: if the earlier classifier reads with another vocabulary; and as of `document_vectors`.
     """
     kept = run.path / _KEPT
     if not kept.exists():
@@ -86,15 +98,15 @@ def _logits(
     validation: EncodedTexts,
     unlabelled: Sequence[np.ndarray],
     vocabulary: Vocabulary,
-    teacher: Run | None,
+    teacher: Teacher | None,
     settings: Settings,
 ) -> dict[str, np.ndarray]:
     """By each model, of the validation texts and those that are to be labelled, in one row."""
     others = [*validation.ids, *unlabelled]
     if teacher is not None and list(teacher[1].tokens) != list(vocabulary.tokens):
         raise UserError(
-            f"the run in '{settings.teacher_run}' reads with another vocabulary: let this one start from it, or both "
-            "from the same run, with --start-from"
+            f"the teacher '{settings.teacher_run}' reads with another vocabulary: let this run start from it, or both "
+            "from the same one, with --start-from"
         )
     found = {
         "ngram": ngram_logits(

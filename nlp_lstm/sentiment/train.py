@@ -17,17 +17,19 @@ from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel, guesses
+from nlp_lstm.notices import tell
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder, settings_of
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
 from nlp_lstm.sentiment.calibration import calibration
 from nlp_lstm.sentiment.document_vectors import check_installed
-from nlp_lstm.sentiment.head_fitting import fit_head
+from nlp_lstm.sentiment.exported import ExportedClassifier, is_exported, load_exported
+from nlp_lstm.sentiment.head_fitting import fit_head, take_exported_head
 from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, PRETRAINING, TASK, TRAINING, Settings
-from nlp_lstm.sentiment.teaching import EncodedTexts, taught_labels
+from nlp_lstm.sentiment.teaching import EncodedTexts, load_teacher, taught_labels
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
 from nlp_lstm.weights_file import save_weights
@@ -62,8 +64,8 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
         table=settings.table,
     )
     # Of several workers only the chief has what it takes of other runs.
-    earlier = _earlier_run(settings) if workers.is_chief else None
-    teacher = load_run(RunFolder(Path(settings.teacher_run))) if settings.teacher_run and workers.is_chief else None
+    earlier = _start(settings) if workers.is_chief else None
+    teacher = load_teacher(Path(settings.teacher_run)) if settings.teacher_run and workers.is_chief else None
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_reviews(splits.values())}
     config = {"task": TASK, "data": source, **dataclasses.asdict(settings), **fingerprint}
@@ -88,9 +90,17 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     if workers.is_chief:
         seen_labels = [settings.teacher_run, settings.start_from if settings.start_stage == TRAINING else ""]
         for folder in dict.fromkeys(filter(None, seen_labels)):
-            RunFolder(Path(folder)).tell_if_cut_otherwise(config, ("seed", "validation_fraction"))
+            if is_exported(Path(folder)):
+                tell(
+                    f"the model at '{folder}' does not tell which texts it was trained on: what it has seen of this "
+                    "run's validation data flatters the figures on them"
+                )
+            else:
+                RunFolder(Path(folder)).tell_if_cut_otherwise(config, ("seed", "validation_fraction"))
     if settings.start_from:
-        if earlier is not None:
+        if isinstance(earlier, ExportedClassifier):
+            take_exported_head(earlier.classifier, trained, training, validation, run, settings)
+        elif earlier is not None:
             if settings.start_stage == TRAINING:
                 _go_on_from(earlier, trained, len(vocabulary), settings)
                 for stage in dict.fromkeys(row["stage"] for row in earlier.metrics()):
@@ -106,7 +116,7 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     workers.take_from_chief(trained.weights)
     if settings.teacher_order and unlabelled:
         went_on = settings.start_stage == TRAINING and settings.start_from == settings.teacher_run  # kept already
-        if teacher is not None and not went_on:
+        if teacher is not None and not went_on and not is_exported(Path(settings.teacher_run)):
             run.keep_earlier(RunFolder(Path(settings.teacher_run)), TRAINING, "teacher")
         how = (training, validation, unlabelled, vocabulary, teacher, run, settings)
         labels = workers.from_chief(lambda: taught_labels(*how))
@@ -133,18 +143,27 @@ def _encode(records: list[LabelledText], vocabulary: Vocabulary) -> EncodedTexts
     return EncodedTexts(batches.token_ids([text for text, _ in labelled], vocabulary), [label for _, label in labelled])
 
 
-def _earlier_run(settings: Settings) -> RunFolder | None:
-    """The run to start from, where one is named, which must have a pre-trained encoder of this size."""
+def _start(settings: Settings) -> RunFolder | ExportedClassifier | None:
+    """What to start from, where it is named: a run, or an exported model, whose encoder must be of this size."""
     if not settings.start_from:
         return None
-    other = RunFolder(Path(settings.start_from))
-    config = other.config()
+    place = Path(settings.start_from)
+    exported = load_exported(place) if is_exported(place) else None
+    other = RunFolder(place)
+    config = other.config() if exported is None else exported.classifier.encoder.settings
     for name in ("embedding_size", "units"):
         if config.get(name) != getattr(settings, name):
             raise UserError(
-                f"the run in '{other.path}' has {name} {config.get(name)}, this one {getattr(settings, name)}: "
-                f"give --{name.replace('_', '-')} the same value"
+                f"the {'run in' if exported is None else 'model at'} '{place}' has {name} {config.get(name)}, this one "
+                f"{getattr(settings, name)}: give --{name.replace('_', '-')} the same value"
             )
+    if exported is not None:
+        if settings.start_stage != TRAINING:
+            raise UserError(
+                f"the model at '{place}' holds a finished classifier, and no language models any more: go on from it "
+                "with --start-stage training"
+            )
+        return exported
     if settings.start_stage == TRAINING:
         load_run(other)  # refuses one that is not finished
     elif not other.best_weights(PRETRAINING).exists():
@@ -206,12 +225,16 @@ def _add_ngrams(
     print(", ".join(f"{BLEND} {name} {value:.4f}" for name, value in accuracies.items()), file=sys.stderr)
 
 
-def _run_vocabulary(run: RunFolder, texts: list[str], settings: Settings, earlier: RunFolder | None) -> Vocabulary:
+def _run_vocabulary(
+    run: RunFolder, texts: list[str], settings: Settings, earlier: RunFolder | ExportedClassifier | None
+) -> Vocabulary:
     path = run.path / _VOCABULARY
     if not path.exists():
         if earlier is None:
             vocabulary = batches.build_vocabulary(texts, settings.vocabulary_size, settings.least_count)
-        else:  # the rows of its embedding are these tokens'
+        elif isinstance(earlier, ExportedClassifier):  # the rows of its embedding are these tokens'
+            vocabulary = earlier.vocabulary
+        else:
             vocabulary = Vocabulary.load(earlier.path / _VOCABULARY)
         with atomic_path(path) as scratch:
             vocabulary.save(scratch)

@@ -46,6 +46,7 @@ def train(
     target_file: str | None = None,
     extra_data: str | None = None,
     teacher_run: list[Path] | None = None,
+    teacher_model: Path | None = None,
     workers: cli.LocalWorkers = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
@@ -68,12 +69,22 @@ def train(
     teacher_run
         A finished run, or several: their translations of the training sentences, made together, are trained on beside
         the data's, for one model that is nearly as good as all of them together.
+    teacher_model
+        Instead of runs an exported model, a SavedModel or a folder of versions of one, as teacher.
     """
     with RunFolder(run).being_written() as folder:
         local_workers.train_together(
             workers,
             lambda together: training.train(
-                data, folder, settings, source_file, target_file, extra_data, teacher_run or [], workers=together
+                data,
+                folder,
+                settings,
+                source_file,
+                target_file,
+                extra_data,
+                teacher_run or [],
+                teacher_model,
+                workers=together,
             ),
         )
 

@@ -113,6 +113,7 @@ def _model_card(
         **facts_of(runs, Settings()),
         best=[max(run, key=lambda row: row["val_bleu"]) for run in rows],
         teachers=len(configs[0].get("teacher_run", [])),
+        exported_teacher="teacher_model" in configs[0],
         alpha=serving.alpha,
         beta=serving.beta,
         longest_text=LONGEST_TEXT,

@@ -1,4 +1,4 @@
-"""What an ensemble of finished runs makes of the training sentences: what a student is trained on beside the data."""
+"""What teachers make of the training sentences: what a student is trained on beside the data."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ _KEPT = "taught_translations.txt"
 _AT_ONCE = 2_000  # sentences after which what is translated so far is kept
 
 
-def taught_pairs(sources: Sequence[str], translate: Callable[[list[str]], list[str]], run: RunFolder) -> Pairs:
+def taught_pairs(sources: Sequence[str], translate: Callable[[Sequence[str]], list[str]], run: RunFolder) -> Pairs:
     """Sentences with the translations of teachers (Kim and Rush 2016, "Sequence-Level Knowledge Distillation").
 
     A run that was killed goes on with what was translated before: all of it stands in the run folder, a line each.

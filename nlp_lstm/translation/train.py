@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
 from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
@@ -39,6 +40,8 @@ from nlp_lstm.translation.teaching import taught_pairs
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, Workers
 
+_TEXTS_AT_ONCE = 128  # that are translated
+
 
 def train(
     source: str | None,
@@ -48,6 +51,7 @@ def train(
     target_file: str | None = None,
     extra_data: str | None = None,
     teacher_runs: Sequence[Path] = (),
+    teacher_model: Path | None = None,
     workers: Workers = ALONE,
 ) -> None:
     """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped.
@@ -60,8 +64,11 @@ def train(
         target_file: the translations of its sentences, line by line.
         extra_data: another source, to train on as well in the first epochs.
         teacher_runs: finished runs whose translations of the training sentences are trained on as well.
+        teacher_model: instead of runs a SavedModel, or a folder of versions, whose translations are.
         workers: which train together; of several the chief's run alone is read and written.
     """
+    if teacher_runs and teacher_model:
+        raise UserError("name either --teacher-run or --teacher-model: translations are of the one or of the other")
     run = workers.run_folder(run)
     keras.utils.set_random_seed(settings.seed)
     loaded = load_source(
@@ -97,10 +104,13 @@ def train(
         digests[EXTRA_FINGERPRINT] = fingerprint
         extra_ids = id_pairs(vocabularies, extra, settings.source_case)
         fit = fit_to_train_on(str(extra_data), extra, extra_ids, settings.longest)
-    teachers: Any = _teachers(teacher_runs, settings) if teacher_runs and workers.is_chief else None
+    # Of several workers the chief alone asks them.
+    translate: Any = _teachers(teacher_runs, teacher_model, settings) if workers.is_chief else None
     config: dict[str, Any] = {"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}
     if teacher_runs:
         config["teacher_run"] = [str(path) for path in teacher_runs]
+    if teacher_model:
+        config["teacher_model"] = str(teacher_model)
     workers.agree(config)
     if workers.is_chief:
         run.start(config, Settings(**BEFORE))
@@ -111,8 +121,7 @@ def train(
     if workers.is_chief:
         save_vocabularies(vocabularies, run)
         run.keep_teachers(teacher_runs, config)
-    if teacher_runs:
-        translate = functools.partial(best_translations, teachers, beam_size=DEFAULT_BEAM)
+    if teacher_runs or teacher_model:
         taught = Pairs(*workers.from_chief(lambda: taught_pairs(pairs["train"].source, translate, run)))
         taught_ids = id_pairs(vocabularies, taught, settings.source_case)
         pairs = {**pairs, "train": Pairs(*(own + more for own, more in zip(pairs["train"], taught, strict=True)))}
@@ -129,9 +138,25 @@ def train(
         save_weights(model, run.model_weights)
 
 
-def _teachers(runs: Sequence[Path], settings: Settings) -> TranslationServing:
-    """Finished runs that translate together, in the direction of the settings."""
-    found = serving_of(runs)
+def _teachers(
+    runs: Sequence[Path], model: Path | None, settings: Settings
+) -> Callable[[Sequence[str]], list[str]] | None:
+    """What translates as the teachers do, if there are any: finished runs together, or an exported model."""
+    if model is not None:
+        # An exported model does not tell its languages: what it makes of the sentences is taken as it is.
+        signature = saved_model.load(model, "serving_default", "n_best").signatures["serving_default"]
+
+        def ask(batch: list[str]) -> Any:
+            return signature(text=tf.constant(batch, tf.string))
+
+        def translate(texts: Sequence[str]) -> list[str]:
+            found = answers_by_length(ask, texts, _TEXTS_AT_ONCE)["translation"]
+            return [text.decode("utf-8") for text in found.tolist()]
+
+        return translate
+    if not runs:
+        return None
+    serving = serving_of(runs)
     wanted = (settings.source_language, settings.target_language)
     for path in runs:
         config = RunFolder(path).config()
@@ -141,7 +166,7 @@ def _teachers(runs: Sequence[Path], settings: Settings) -> TranslationServing:
                 f"the run in '{path}' translates from {own[0]!r} to {own[1]!r}, and this one from {wanted[0]!r} to "
                 f"{wanted[1]!r}: name another with --teacher-run"
             )
-    return found
+    return functools.partial(best_translations, serving, beam_size=DEFAULT_BEAM)
 
 
 def _with_languages(settings: Settings, languages: tuple[str, str], run: RunFolder) -> Settings:
@@ -274,10 +299,12 @@ def _batches(ids: list[IdPair], settings: Settings, seed: tuple[int, int] | None
         raise UserError(f"{error}: raise --longest, or name other data") from None
 
 
-def best_translations(serving: TranslationServing, texts: list[str], beam_size: int) -> list[str]:
+def best_translations(serving: TranslationServing, texts: Sequence[str], beam_size: int) -> list[str]:
     """The translations that the model being trained is judged by; a beam of 1 is greedy."""
 
     def ask(batch: list[str]) -> Any:
         return serving.n_best(tf.constant(batch, tf.string), tf.fill([len(batch)], beam_size))
 
-    return [found.decode("utf-8") for found in answers_by_length(ask, texts, 128)["translations"][:, 0].tolist()]
+    return [
+        found.decode("utf-8") for found in answers_by_length(ask, texts, _TEXTS_AT_ONCE)["translations"][:, 0].tolist()
+    ]

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from nlp_lstm.errors import UserError
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment.build import build_classifier, load_run
+from nlp_lstm.sentiment.export import export_run
 from nlp_lstm.sentiment.ngram_fitting import ngram_logits
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.sentiment.teaching import EncodedTexts, taught_labels
@@ -58,7 +59,7 @@ def test_together_with_the_lstm_of_a_run(texts, run, buckets):
     lstm = classifier.lstm if buckets else classifier
     for weight in lstm.trainable_weights:
         weight.assign(rng.normal(0, 1, weight.shape))
-    found = taught_labels(*texts, VOCABULARY, (classifier, VOCABULARY, SETTINGS), run, SETTINGS)
+    found = taught_labels(*texts, VOCABULARY, (classifier, VOCABULARY), run, SETTINGS)
     _, validation, unlabelled = texts
 
     def logits(ids):
@@ -79,8 +80,8 @@ def test_they_are_kept(texts, run):
 
 def test_another_vocabulary_is_refused(texts, run):
     other = Vocabulary([*VOCABULARY.tokens[:-1], "another"])
-    teacher = (build_classifier(SETTINGS, len(other)), other, SETTINGS)
-    with pytest.raises(UserError, match="reads with another vocabulary: let this one start from it"):
+    teacher = (build_classifier(SETTINGS, len(other)), other)
+    with pytest.raises(UserError, match="reads with another vocabulary: let this run start from it"):
         taught_labels(*texts, VOCABULARY, teacher, run, SETTINGS)
     assert not list(run.path.iterdir())
 
@@ -114,6 +115,13 @@ def test_a_run_teaches_another(tmp_path):
     assert second.earlier_configs() == [first.config()]
     assert len(np.load(second.path / "taught_labels.npy")) == 30
     assert load_run(second)[1].tokens == load_run(first)[1].tokens
+
+    # An exported model teaches as its run does.
+    third, model = RunFolder(tmp_path / "third"), export_run(first, tmp_path / "model")
+    train(str(data), third, dataclasses.replace(settings, start_from=str(first.path), teacher_run=str(model.parent)))
+    assert [row["stage"] for row in third.metrics()] == stages[1:]
+    taught = [np.load(run.path / "taught_labels.npy") for run in (second, third)]
+    np.testing.assert_allclose(*taught, atol=1e-5)
 
 
 def test_a_run_that_cannot_teach(tmp_path):

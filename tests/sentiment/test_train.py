@@ -14,10 +14,12 @@ from nlp_lstm.models.classifier import SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel
 from nlp_lstm.run_folder import RunFolder
-from nlp_lstm.sentiment import batches
+from nlp_lstm.sentiment import batches, head_fitting
 from nlp_lstm.sentiment import train as train_module
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
+from nlp_lstm.sentiment.export import export_run
+from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.settings import Settings
 from nlp_lstm.sentiment.train import train
 from nlp_lstm.text.vocabulary import Vocabulary
@@ -166,6 +168,62 @@ def test_only_a_finished_classifier_can_be_gone_on_from(runs, tmp_path):
     assert not run.path.exists()
     with pytest.raises(UserError, match="--start-stage training says where in another run to start: name that run"):
         dataclasses.replace(TINY, start_stage="training")
+
+
+@pytest.fixture(scope="module")
+def exported(whole, tmp_path_factory):
+    return export_run(whole, tmp_path_factory.mktemp("exported") / "sentiment")
+
+
+def test_training_goes_on_from_an_exported_model(monkeypatch, tmp_path, whole, exported, capsys):
+    """From its LSTM as it is served, over standardised features; asked a second time, nothing is done anew."""
+    begun = []
+    monkeypatch.setattr(train_module, "_train_with_labels", lambda classifier, *_: begun.append(classifier))
+    monkeypatch.setattr(train_module, "fit_head", lambda *_: pytest.fail("the head is there already"))
+    run = RunFolder(tmp_path / "run")
+    how = {"start_from": str(exported.parent), "start_stage": "training", "ngram_buckets": 0, "precision": "float32"}
+    train("sample", run, dataclasses.replace(TINY, **how))
+    served, vocabulary, _ = load_run(whole)
+    records = load_reviews("sample", ["train", "validation"])
+    for split in ("train", "validation"):
+        ids = batches.token_ids([record.text for record in records[split]], vocabulary)
+        np.testing.assert_allclose(logits_of(begun[0], ids), logits_of(served.lstm, ids), atol=1e-4)
+    assert not np.allclose(begun[0].feature_mean, 0) and not np.allclose(begun[0].feature_scale, 1)
+    assert Vocabulary.load(run.path / "vocabulary.txt").tokens == vocabulary.tokens
+    assert [row["stage"] for row in run.metrics()] == ["head", "calibration"]
+    right = (logits_of(served.lstm, ids) > 0) == [record.label == 1 for record in records["validation"]]
+    assert run.metrics()[0]["val_accuracy"] == pytest.approx(np.mean(right))
+    assert f"the model at '{exported.parent}' does not tell which texts it was trained on" in capsys.readouterr().err
+
+    run.model_weights.unlink()
+    monkeypatch.setattr(head_fitting, "outputs_of", lambda *_: pytest.fail("standardised twice"))
+    train("sample", run, dataclasses.replace(TINY, **how))
+    for found, expected in zip(begun[1].get_weights(), begun[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"units": 6}, "the model at '.*' has units 5, this one 6: give --units the same value"),
+        ({"start_stage": "pretraining"}, "holds a finished classifier, and no language models any more: go on from it"),
+    ],
+)
+def test_an_exported_model_that_it_cannot_go_on_from(exported, tmp_path, changed, words):
+    how = {"start_from": str(exported.parent), "start_stage": "training", **changed}
+    with pytest.raises(UserError, match=words):
+        train("sample", RunFolder(tmp_path / "run"), dataclasses.replace(TINY, **how))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_card_tells_that_what_came_before_an_exported_model_is_not_counted_in(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "fit_head", lambda *_: pytest.fail("the head is there already"))
+    run = RunFolder(tmp_path / "run")
+    how = {"start_from": str(exported.parent), "start_stage": "training", "ngram_buckets": 0, "epochs": 1}
+    train("sample", run, dataclasses.replace(TINY, teacher_run=str(exported.parent), adversarial_noise=0.0, **how))
+    card = (export_run(run, tmp_path / "model").parent / "model_card.md").read_text()
+    assert "It went on from an exported model, whose minutes are not counted in:" in " ".join(card.split())
+    assert "an earlier LSTM" not in card  # the sample has no texts without labels
 
 
 def test_a_run_that_starts_from_another_reads_with_its_vocabulary(runs, tmp_path, monkeypatch):

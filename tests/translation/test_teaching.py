@@ -9,11 +9,14 @@ import pytest
 import tensorflow as tf
 
 from nlp_lstm.errors import UserError
+from nlp_lstm.model_card import train_command
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.translation import teaching
 from nlp_lstm.translation import train as train_module
 from nlp_lstm.translation.build import load_run
+from nlp_lstm.translation.export import export_runs
 from nlp_lstm.translation.inference import TranslationModel
+from nlp_lstm.translation.settings import Settings
 from nlp_lstm.translation.teaching import taught_pairs
 from nlp_lstm.translation.train import train
 
@@ -100,6 +103,32 @@ class TestTrain:
         assert student.earlier_configs() == [RunFolder(teachers[0]).config()]
         with pytest.raises(UserError, match=r"other settings \(teacher_run\)"):
             train(data, student, settings, teacher_runs=teachers)
+
+    def test_an_exported_model_teaches_as_its_run_does(self, trained_translation, teachers, given, tmp_path):
+        model = export_runs(teachers[:1], tmp_path / "model")
+        data, settings = str(trained_translation.data), trained_translation.settings
+        by_run, by_model = (RunFolder(tmp_path / name) for name in ("by_run", "by_model"))
+        train(data, by_run, settings, teacher_runs=teachers[:1])
+        train(data, by_model, settings, teacher_model=model.parent)
+        (_, _, expected, *_), (_, _, found, *_) = given
+        assert found == expected
+        assert by_model.config()["teacher_model"] == str(model.parent)
+        assert [row["stage"] for row in by_model.metrics()] == ["teaching"]
+        assert by_model.earlier_configs() == []
+        command = train_command(by_model.config(), Settings())
+        assert "--teacher-model model" in command and "--teacher-run" not in command
+
+    def test_runs_and_a_model_are_not_asked_together(self, trained_translation, teachers, given, tmp_path):
+        with pytest.raises(UserError, match="name either --teacher-run or --teacher-model"):
+            train("sample", RunFolder(tmp_path / "run"), Settings(), teacher_runs=teachers, teacher_model=tmp_path)
+        with pytest.raises(UserError, match="no model at"):
+            train(
+                str(trained_translation.data),
+                RunFolder(tmp_path / "run"),
+                trained_translation.settings,
+                teacher_model=tmp_path / "none",
+            )
+        assert not (tmp_path / "run").exists()
 
     @pytest.mark.thorough
     def test_a_student_is_trained(self, trained_translation, teachers, tmp_path):
