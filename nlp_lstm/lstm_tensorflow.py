@@ -3,7 +3,8 @@ r"""The LSTM recurrence over a whole sequence in TensorFlow, with a hand-written
 The arithmetic is that of `nlp_lstm.lstm.lstm_step`; what differs is how much of it is done at once (Appleyard,
 Kočiský and Blunsom 2016, "Optimizing Performance of Recurrent Neural Networks on GPUs", arXiv:1604.01946):
 
-1. the input product :math:`x_t W + b` of all steps is one matrix product before the loop;
+1. the input product :math:`x_t W + b` of all steps is one matrix product before the loop (outside training, with more
+   than a few rows, it is one a step, which takes less memory and is quicker than to write it all down);
 2. each step does a single product :math:`h_{t-1} U` for the four gates together;
 3. the loop keeps what the gradient needs, so nothing is computed again on the way back, and the backward loop carries
    only :math:`\partial h` and :math:`\partial c`: the gradients of the kernels, the bias and the input are
@@ -223,14 +224,30 @@ def hidden_sequence(
         As `lstm_sequence`.
     """
     projected = _add_bias(projected, b, U.dtype)
-    steps = tf.shape(projected)[0]
+    return _walk(projected, lambda z: z, initial_hidden, initial_cell, U, mask, recurrent_dropout_mask, zoneout, gains)
+
+
+def _walk(
+    sequence: Any,
+    from_input: Any,
+    initial_hidden: Any,
+    initial_cell: Any,
+    U: Any,
+    mask: Any,
+    recurrent_dropout_mask: Any,
+    zoneout: Any,
+    gains: Any,
+) -> Any:
+    """The recurrence over what `from_input` makes of each step of a sequence, `(batch, 4 * units)`."""
+    steps = tf.shape(sequence)[0]
     # Not sliced at each step: the gradient of a slice is as long as all steps.
-    by_step = tf.TensorArray(projected.dtype, size=steps, element_shape=projected.shape[1:]).unstack(projected)
+    by_step = tf.TensorArray(sequence.dtype, size=steps, element_shape=sequence.shape[1:]).unstack(sequence)
 
     def body(t: Any, h: Any, c: Any, all_hidden: Any) -> Any:
         mask_now = None if mask is None else mask[t]
         zoneout_now = None if zoneout is None else [_at(kept, t) for kept in zoneout]
-        _, h, c = _step(by_step.read(t), h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, _activate)
+        z = from_input(by_step.read(t))
+        _, h, c = _step(z, h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, _activate)
         return t + 1, h, c, all_hidden.write(t, h)
 
     _, h, c, all_hidden = tf.while_loop(
@@ -240,12 +257,12 @@ def hidden_sequence(
             tf.constant(0),
             initial_hidden,
             initial_cell,
-            tf.TensorArray(U.dtype, size=steps, element_shape=[projected.shape[1], U.shape[0]]),
+            tf.TensorArray(U.dtype, size=steps, element_shape=[sequence.shape[1], U.shape[0]]),
         ),
         maximum_iterations=steps,
     )
     hidden = all_hidden.stack()
-    hidden.set_shape([projected.shape[0], None, None])  # stacking forgets the number of steps
+    hidden.set_shape([sequence.shape[0], None, None])  # stacking forgets the number of steps
     return hidden, h, c
 
 
@@ -438,14 +455,34 @@ def lstm_sequence(
     return results
 
 
+_FEW_ROWS = 4
+"""With fewer the input product of all steps is taken before the loop, since one a step would read all of `W` for them;
+else in the loop, since all of it is more than a processor's caches hold, and has to be written to fresh memory."""
+
+
 def _plain_sequence(by_row: Any, weights: Any) -> Any:
     """The recurrence in operations that TensorFlow differentiates by itself: what all others must equal."""
     x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout = by_row
-    projected = x if weights.W is None else project(x, weights.W)
-    return hidden_sequence(
-        *(projected, initial_hidden, initial_cell, weights.U, weights.b),
-        *(mask, recurrent_dropout_mask, zoneout, weights.gains),
-    )
+    W, U, b, gains = weights
+    others = (mask, recurrent_dropout_mask, zoneout, gains)
+
+    def product_before() -> Any:
+        projected = x if W is None else project(x, W)
+        return hidden_sequence(projected, initial_hidden, initial_cell, U, b, *others)
+
+    def product_within() -> Any:
+        def from_input(x_t: Any) -> Any:
+            product = tf.matmul(x_t, W)
+            return product if b is None else tf.nn.bias_add(product, b)
+
+        return _walk(x, from_input, initial_hidden, initial_cell, U, *others)
+
+    if W is None or x.dtype != U.dtype:  # in half precision a large product gains more
+        return product_before()
+    rows = x.shape[1]
+    if rows is None:
+        return tf.cond(tf.shape(x)[1] < _FEW_ROWS, product_before, product_within)
+    return product_before() if rows < _FEW_ROWS else product_within()
 
 
 def _trained_sequence(by_row: Any, weights: Any, jit_compile: JitCompile) -> Any:

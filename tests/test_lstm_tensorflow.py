@@ -139,6 +139,31 @@ def test_gradients_equal_differences_of_the_oracle(form, recurrent_dropout, trai
     assert all(np.abs(gradient).max() > 1e-2 for gradient in expected)
 
 
+@pytest.mark.parametrize("rows", [1, lstm_tensorflow._FEW_ROWS - 1, lstm_tensorflow._FEW_ROWS, 9])
+@pytest.mark.parametrize("known", [False, True], ids=["unknown rows", "known rows"])
+def test_the_input_product_is_the_same_before_the_loop_and_within(rows, known):
+    """And so are all gradients, whichever of the two a graph takes for so many rows."""
+    p = draw_problem(7, batch=rows, steps=4)
+    towards = directions(p)
+    by_row = [tf.constant(a) for a in (p.x, p.hidden, p.cell)]
+    weights = [tf.constant(a) for a in p.weights]
+    signature = [tf.TensorSpec([rows if known else None, *a.shape[1:]], a.dtype) for a in by_row]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def graph(x, *states):
+        given = [x, *states, *weights]
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            results = lstm_tensorflow.lstm_sequence(tf.transpose(x, (1, 0, 2)), *states, *weights)
+            scalar = along(results, [tf.transpose(towards[0], (1, 0, 2)), *towards[1:]])
+        return results, tape.gradient(scalar, given)
+
+    results, gradients = graph(*by_row)
+    run = numpy_lstm.lstm(p.x, *p.weights, p.state)
+    assert_all_near(results, [run.shown.transpose(1, 0, 2), run.last_hidden, run.last_cell], 1e-12)
+    assert_all_near(gradients, differences_of_oracle(p, towards), 1e-7)
+
+
 @pytest.mark.parametrize("training", [False, True], ids=["plain loops", "compiled"])
 @pytest.mark.parametrize("zoneout", ["per step", "constant"])
 @pytest.mark.parametrize("form", FORMS)

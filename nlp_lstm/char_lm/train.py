@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from nlp_lstm.char_lm.batches import Streams
 from nlp_lstm.char_lm.build import build_model, load_run
@@ -18,6 +19,7 @@ from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
+from nlp_lstm.processor import tell_if_slower
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
@@ -81,6 +83,7 @@ def train(
         with atomic_path(run.path / "symbols.json") as path:
             symbols.save(path)
         run.keep_teachers(teacher_runs, config)
+    tell_if_slower(settings.precision, bool(tf.config.list_physical_devices("GPU")))
     model = build_model(settings, len(symbols), settings.precision)
     if earlier is not None:
         for weight, value in zip(model.trainable_weights, earlier, strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from nlp_lstm.datasets.known_sets import fingerprint_of_reviews
 from nlp_lstm.datasets.review_records import LabelledText
@@ -18,6 +19,7 @@ from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel, guesses
 from nlp_lstm.notices import tell
+from nlp_lstm.processor import tell_if_slower
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder, settings_of
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
@@ -77,6 +79,7 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
         return
     texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
     vocabulary = Vocabulary(workers.from_chief(lambda: _run_vocabulary(run, texts, settings, earlier).tokens))
+    tell_if_slower(settings.precision, bool(tf.config.list_physical_devices("GPU")))
     classifier = build_classifier(settings, len(vocabulary))
     print(
         f"{len(splits['train'])} texts to train on, {len(splits['validation'])} for validation, "

@@ -17,6 +17,7 @@ from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
 from nlp_lstm.inference import answers_by_length
 from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss, tokens_to_guess
+from nlp_lstm.processor import tell_if_slower
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.text.subwords import Subwords
 from nlp_lstm.training import Stage, adam, rate_by_plateau, train_stage
@@ -126,6 +127,7 @@ def train(
         taught_ids = id_pairs(vocabularies, taught, settings.source_case)
         pairs = {**pairs, "train": Pairs(*(own + more for own, more in zip(pairs["train"], taught, strict=True)))}
         ids = {**ids, "train": [*ids["train"], *taught_ids]}
+    tell_if_slower(settings.precision, bool(tf.config.list_physical_devices("GPU")))
     model = build_model(settings, vocabularies, None if settings.precision == "float32" else "bfloat16")
     print(
         f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation"
