@@ -149,21 +149,12 @@ def forward_call(implementation, dtype, sizes):
     import numpy as np
     import tensorflow as tf
 
-    from nlp_lstm.lstm_tensorflow import hidden_sequence
     from nlp_lstm.weight_matrix import weight_matrix
 
-    batch, steps, features, units = sizes
+    batch, steps, features, _ = sizes
     layer = tensorflow_layer(implementation, sizes)
     if dtype != "float32":
-        kernel, bias = layer.cell.kernel.value, layer.cell.bias.value
-        recurrent = weight_matrix(layer.cell.recurrent_kernel.value, dtype)
-
-        def layer(x):
-            projected = tf.matmul(tf.reshape(tf.transpose(x, [1, 0, 2]), [-1, features]), kernel)
-            projected = tf.reshape(projected, [tf.shape(x)[1], tf.shape(x)[0], 4 * units])
-            zeros = tf.zeros([tf.shape(x)[0], units])
-            return tf.transpose(hidden_sequence(projected, zeros, zeros, recurrent, bias)[0], [1, 0, 2])
-
+        layer.cell.recurrent_kernel = weight_matrix(layer.cell.recurrent_kernel.value, dtype)
     forward = tf.function(layer, input_signature=[tf.TensorSpec([None, None, features])], autograph=False)
     x = tf.constant(np.random.default_rng(0).normal(size=(batch, steps, features)), tf.float32)
     return lambda: forward(x)

@@ -498,6 +498,7 @@ class LSTM(keras.layers.RNN):
         self.supports_masking = True  # Keras 3.16 changes what RNN sets here
         self.use_cudnn = use_cudnn
         self.jit_compile = jit_compile
+        self.product_ahead = False  # for a model to set: see `lstm_tensorflow.lstm_sequence`
 
     units = _of_the_cell("units")
     activation = _of_the_cell("activation")
@@ -601,7 +602,9 @@ class LSTM(keras.layers.RNN):
         from nlp_lstm import lstm_tensorflow  # here, so that this module imports without TensorFlow
 
         arguments = self._time_major(sequences, initial_state, mask, drawn)
-        outputs, h, c = lstm_tensorflow.lstm_sequence(**arguments, training=training, jit_compile=self.jit_compile)
+        outputs, h, c = lstm_tensorflow.lstm_sequence(
+            **arguments, training=training, jit_compile=self.jit_compile, product_ahead=self.product_ahead
+        )
         outputs, h, c = (ops.cast(state, self.compute_dtype) for state in (outputs, h, c))
         return ops.transpose(outputs, (1, 0, 2)), h, c
 

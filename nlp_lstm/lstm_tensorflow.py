@@ -412,6 +412,7 @@ def lstm_sequence(
     gains: Any = None,
     training: bool = False,
     jit_compile: JitCompile = "auto",
+    product_ahead: bool = False,
 ) -> Any:
     """Run an LSTM over a whole sequence; the letters are those of `nlp_lstm.lstm.lstm_step`.
 
@@ -438,6 +439,8 @@ def lstm_sequence(
         jit_compile: in training, whether XLA compiles the loops, which takes about as long as ten steps of training.
             "auto" does so where the length is known when the graph is built. True always does, and where the length is
             not known makes room for the next of a few lengths, so that many share what was compiled. False never does.
+        product_ahead: outside training, take the input product of all steps before the loop however many rows there
+            are: quicker where another LSTM runs at the same time, and uses the cores that a loop of one leaves idle.
 
     Returns:
         The hidden states `(time, batch, units)`, the last hidden and the last cell state `(batch, units)`, in the
@@ -449,7 +452,7 @@ def lstm_sequence(
     by_row = ByRow(x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout)
     weights = Weights(W, U, b, gains)
     if not training:
-        return _plain_sequence(by_row, weights)
+        return _plain_sequence(by_row, weights, product_ahead)
     results = call_traced(_trained_sequence, by_row, weights, jit_compile)
     results[0].set_shape([x.shape[0], None, None])
     return results
@@ -460,7 +463,7 @@ _FEW_ROWS = 4
 else in the loop, since all of it is more than a processor's caches hold, and has to be written to fresh memory."""
 
 
-def _plain_sequence(by_row: Any, weights: Any) -> Any:
+def _plain_sequence(by_row: Any, weights: Any, product_ahead: bool = False) -> Any:
     """The recurrence in operations that TensorFlow differentiates by itself: what all others must equal."""
     x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout = by_row
     W, U, b, gains = weights
@@ -477,7 +480,7 @@ def _plain_sequence(by_row: Any, weights: Any) -> Any:
 
         return _walk(x, from_input, initial_hidden, initial_cell, U, *others)
 
-    if W is None or x.dtype != U.dtype:  # in half precision a large product gains more
+    if product_ahead or W is None or x.dtype != U.dtype:  # in half precision a large product gains more
         return product_before()
     rows = x.shape[1]
     if rows is None:

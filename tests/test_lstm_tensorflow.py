@@ -141,7 +141,8 @@ def test_gradients_equal_differences_of_the_oracle(form, recurrent_dropout, trai
 
 @pytest.mark.parametrize("rows", [1, lstm_tensorflow._FEW_ROWS - 1, lstm_tensorflow._FEW_ROWS, 9])
 @pytest.mark.parametrize("known", [False, True], ids=["unknown rows", "known rows"])
-def test_the_input_product_is_the_same_before_the_loop_and_within(rows, known):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_the_input_product_is_the_same_before_the_loop_and_within(rows, known, ahead):
     """And so are all gradients, whichever of the two a graph takes for so many rows."""
     p = draw_problem(7, batch=rows, steps=4)
     towards = directions(p)
@@ -154,7 +155,7 @@ def test_the_input_product_is_the_same_before_the_loop_and_within(rows, known):
         given = [x, *states, *weights]
         with tf.GradientTape() as tape:
             tape.watch(given)
-            results = lstm_tensorflow.lstm_sequence(tf.transpose(x, (1, 0, 2)), *states, *weights)
+            results = lstm_tensorflow.lstm_sequence(tf.transpose(x, (1, 0, 2)), *states, *weights, product_ahead=ahead)
             scalar = along(results, [tf.transpose(towards[0], (1, 0, 2)), *towards[1:]])
         return results, tape.gradient(scalar, given)
 

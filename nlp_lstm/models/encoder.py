@@ -69,7 +69,7 @@ class BidirectionalEncoder(keras.layers.Layer):
         self.word_dropout = keras.layers.Dropout(word_dropout, noise_shape=(None, None, 1), seed=seed)
 
         def lstm(number: int, **kwargs: Any) -> LSTM:
-            return LSTM(
+            layer = LSTM(
                 units,
                 return_sequences=True,
                 jit_compile=True,  # batches come in few lengths, which the graph does not know
@@ -81,6 +81,9 @@ class BidirectionalEncoder(keras.layers.Layer):
                 dtype=lstm_dtype,
                 **kwargs,
             )
+            # The two run side by side: with the product within the loops they took 1.2 to 1.3 times as long.
+            layer.product_ahead = True
+            return layer
 
         self.forward_lstm = lstm(1, name="forward_lstm")
         self.backward_lstm = lstm(2, name="backward_lstm", go_backwards=True)
