@@ -26,14 +26,20 @@ def has_bfloat16_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
     return any(_BFLOAT16.intersection(names) for names in found) if found else None
 
 
-def tell_if_slower(precision: str, has_gpu: bool = False) -> None:
+def has_gpu() -> bool:
+    """Whether TensorFlow's products are a GPU's."""
+    import tensorflow as tf  # here, since few ask
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def tell_if_slower(precision: str) -> None:
     """Say on standard error that training in bfloat16 takes longer here than in float32, where it does.
 
     Args:
         precision: of a run's settings.
-        has_gpu: whether the products are a GPU's, which is another matter.
     """
-    if precision == "mixed_bfloat16" and not has_gpu and has_bfloat16_products() is False:
+    if precision == "mixed_bfloat16" and has_bfloat16_products() is False and not has_gpu():
         # On an Intel processor with AVX-512 and without AVX512-BF16 a step of the layer took 2.0 to 2.5 times as long.
         tell(
             "this processor has no bfloat16 products, which are put together from others: --precision float32 trains "

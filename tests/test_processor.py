@@ -37,7 +37,8 @@ def test_what_linux_tells(tmp_path, text, expected):
 )
 def test_who_is_told(monkeypatch, capsys, precision, found, has_gpu, told):
     monkeypatch.setattr(processor, "has_bfloat16_products", lambda: found)
-    tell_if_slower(precision, has_gpu)
+    monkeypatch.setattr(processor, "has_gpu", lambda: has_gpu)
+    tell_if_slower(precision)
     assert ("--precision float32 trains in about half the time" in capsys.readouterr().err) is told
 
 

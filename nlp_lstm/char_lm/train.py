@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from nlp_lstm.char_lm.batches import Streams
 from nlp_lstm.char_lm.build import build_model, load_run
@@ -83,7 +82,7 @@ def train(
         with atomic_path(run.path / "symbols.json") as path:
             symbols.save(path)
         run.keep_teachers(teacher_runs, config)
-    tell_if_slower(settings.precision, bool(tf.config.list_physical_devices("GPU")))
+    tell_if_slower(settings.precision)
     model = build_model(settings, len(symbols), settings.precision)
     if earlier is not None:
         for weight, value in zip(model.trainable_weights, earlier, strict=True):

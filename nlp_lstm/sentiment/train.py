@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from nlp_lstm.datasets.known_sets import fingerprint_of_reviews
 from nlp_lstm.datasets.review_records import LabelledText
@@ -79,7 +78,7 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
         return
     texts = [record.text for record in [*splits["train"], *splits["unlabelled"]]]
     vocabulary = Vocabulary(workers.from_chief(lambda: _run_vocabulary(run, texts, settings, earlier).tokens))
-    tell_if_slower(settings.precision, bool(tf.config.list_physical_devices("GPU")))
+    tell_if_slower(settings.precision)
     classifier = build_classifier(settings, len(vocabulary))
     print(
         f"{len(splits['train'])} texts to train on, {len(splits['validation'])} for validation, "

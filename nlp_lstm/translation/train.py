@@ -127,7 +127,7 @@ def train(
         taught_ids = id_pairs(vocabularies, taught, settings.source_case)
         pairs = {**pairs, "train": Pairs(*(own + more for own, more in zip(pairs["train"], taught, strict=True)))}
         ids = {**ids, "train": [*ids["train"], *taught_ids]}
-    tell_if_slower(settings.precision, bool(tf.config.list_physical_devices("GPU")))
+    tell_if_slower(settings.precision)
     model = build_model(settings, vocabularies, None if settings.precision == "float32" else "bfloat16")
     print(
         f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation"
