@@ -34,10 +34,13 @@ class ExportedClassifier(NamedTuple):
 
 def is_exported(path: Path) -> bool:
     """Whether a path means a SavedModel, or a folder of versions of one, and no training run."""
-    path = Path(path)
     if RunFolder(path).config_path.exists():
         return False
-    return any((folder / "saved_model.pb").is_file() for folder in (path, *path.glob("[1-9]*")))
+    try:
+        saved_model.resolve(path)
+    except UserError:
+        return False
+    return True
 
 
 def load_exported(path: Path) -> ExportedClassifier:
@@ -79,7 +82,7 @@ def _variables_and_table(model: tf.Module) -> tuple[dict[str, tf.Variable], tf.T
     """The variables of a loaded model by what they are, and the handle of its first table."""
     variables: dict[str, tf.Variable] = {}
     table = None
-    kept = [*model.resources]
+    kept = [*getattr(model, "resources", [])]  # which another's model need not have
     while kept:
         found = kept.pop(0)
         if isinstance(found, tf.Variable):

@@ -146,10 +146,11 @@ def _teachers(
     """What translates as the teachers do, if there are any: finished runs together, or an exported model."""
     if model is not None:
         # An exported model does not tell its languages: what it makes of the sentences is taken as it is.
-        signature = saved_model.load(model, "serving_default", "n_best").signatures["serving_default"]
+        # Held as a whole: TensorFlow frees the variables of a model that nobody holds, though its functions live on.
+        teacher = saved_model.load(model, "serving_default", "n_best")
 
         def ask(batch: list[str]) -> Any:
-            return signature(text=tf.constant(batch, tf.string))
+            return teacher.signatures["serving_default"](text=tf.constant(batch, tf.string))
 
         def translate(texts: Sequence[str]) -> list[str]:
             found = answers_by_length(ask, texts, _TEXTS_AT_ONCE)["translation"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nlp_lstm import saved_model
 from nlp_lstm.errors import UserError
@@ -37,7 +38,6 @@ def test_weights_in_narrower_arithmetic_are_refused(tmp_path):
     classifier = SentimentClassifier(BidirectionalEncoder(len(vocabulary), 4, 8, embedding_dtype="float16"))
     classifier.build((None, None))
     serving = SentimentServing(classifier, vocabulary, "int8")
-    serving.signatures.pop("units")
     warm_up = {name: {"text": ["film"]} for name in serving.signatures if name != "classify"}
     saved_model.save(serving, tmp_path / "narrow", {**warm_up, "classify": {"inputs": [b""]}}, "# Narrow\n")
     with pytest.raises(UserError, match=r"float32 \(no forward recurrent_kernel, backward .*exported with --precision"):
@@ -47,6 +47,14 @@ def test_weights_in_narrower_arithmetic_are_refused(tmp_path):
 def test_a_model_of_another_app_is_refused(exported_char_lm):
     with pytest.raises(UserError, match="has no signature 'classify'"):
         load_exported(exported_char_lm("character").base)
+
+
+def test_a_model_that_is_not_this_suites_is_refused(tmp_path):
+    signature = tf.function(lambda text: {"score": tf.strings.length(text)}, [tf.TensorSpec([None], tf.string)])
+    names = dict.fromkeys(("serving_default", "classify"), signature.get_concrete_function())
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures=names)
+    with pytest.raises(UserError, match="does not hold all weights in float32"):
+        load_exported(tmp_path)
 
 
 def test_what_is_exported_and_what_is_a_run(exported_sentiment, tmp_path):
