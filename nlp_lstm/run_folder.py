@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SettingsKind = TypeVar("SettingsKind", bound="DataclassInstance")
 
+TRAINING = "training"
+"""Names the stage, and its lines of `metrics.jsonl`, in which an app's model is trained for what it is used for."""
+
 DATA_FINGERPRINT = "data_sha256"
 """Of a run's settings that which settles what it was trained on (`nlp_lstm.datasets.known_sets`). Runs of before have
 none."""
@@ -175,7 +178,7 @@ class RunFolder:
         for number, path in enumerate(runs, start=1):
             teacher = RunFolder(path)
             teacher.tell_if_cut_otherwise(config)
-            self.keep_earlier(teacher, "training", f"teacher {number}")
+            self.keep_earlier(teacher, TRAINING, f"teacher {number}")
 
     def tell_if_cut_otherwise(self, config: dict[str, Any], names: Sequence[str] = ()) -> None:
         """Tell on standard error where this run, a teacher, may have seen the validation texts of its student.

@@ -17,7 +17,7 @@ from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.datasets.known_sets import known_set
 from nlp_lstm.model_card import facts_of, settings_shown
 from nlp_lstm.rendering import rendered
-from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.settings import Precision
 from nlp_lstm.visible import for_terminal
 from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
@@ -82,7 +82,7 @@ def _model_card(
     example: str,
     size: int,
 ) -> str:
-    config, rows = run.config(), [row for row in run.metrics() if row["stage"] == "training"]
+    config, rows = run.config(), [row for row in run.metrics() if row["stage"] == TRAINING]
     return rendered(
         "nlp_lstm.char_lm",
         "model_card.md.jinja",

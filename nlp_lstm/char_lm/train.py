@@ -19,7 +19,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
 from nlp_lstm.processor import tell_if_slower
-from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
 from nlp_lstm.weights_file import save_weights
@@ -150,7 +150,7 @@ def _train(
     train_stage(
         trained,
         Stage(
-            "training",
+            TRAINING,
             settings.epochs,
             lambda epoch: streams(epoch).dataset(),
             Streams(validation, size, settings.window, None).dataset(),

@@ -10,11 +10,11 @@ from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import known_set
 from nlp_lstm.model_card import facts_of, settings_shown
 from nlp_lstm.rendering import rendered
-from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.limits import LONGEST_TEXT_BYTES, LONGEST_TEXT_TOKENS
 from nlp_lstm.sentiment.serving import SentimentServing
-from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, TEACHING, TRAINING, Settings
+from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, TEACHING, Settings
 from nlp_lstm.settings import Precision
 from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 

@@ -7,6 +7,7 @@ from typing import Literal
 from nlp_lstm.datasets.review_table import TableFormat
 from nlp_lstm.errors import UserError
 from nlp_lstm.models.limits import LARGEST_BUCKETS, LARGEST_VOCABULARY
+from nlp_lstm.run_folder import TRAINING
 from nlp_lstm.settings import Range, check_ranges
 
 TASK = "sentiment"
@@ -20,9 +21,6 @@ HEAD = "head"
 
 TEACHING = "teaching"
 "Names the line of `metrics.jsonl` that tells the validation accuracy of what labels texts without labels."
-
-TRAINING = "training"
-"Names the stage in which all weights are trained with labels."
 
 CALIBRATION = "calibration"
 "Names the line of `metrics.jsonl` that tells what the logits are multiplied by, and what is then added to them."

@@ -21,9 +21,6 @@ from nlp_lstm.sentiment.ngram_fitting import ngram_logits
 from nlp_lstm.sentiment.settings import TEACHING, Settings
 from nlp_lstm.text.vocabulary import Vocabulary
 
-Teacher = tuple[SentimentClassifier | BlendedClassifier, Vocabulary]
-"""An earlier classifier, and what it reads with."""
-
 _KEPT = "taught_labels.npy"
 
 
@@ -34,13 +31,24 @@ class EncodedTexts(NamedTuple):
     labels: list[float]
 
 
+class Teacher(NamedTuple):
+    """An earlier classifier, what it reads with, and its run; None for that in an exported model, which keeps none."""
+
+    classifier: SentimentClassifier | BlendedClassifier
+    vocabulary: Vocabulary
+    run: RunFolder | None
+
+
 def load_teacher(path: Path) -> Teacher:
     """The classifier of a finished run, or that in an exported model.
 
     Raises:
         UserError: if there is neither.
     """
-    return load_exported(path) if is_exported(path) else load_run(RunFolder(path))[:2]
+    if is_exported(path):
+        return Teacher(*load_exported(path), None)
+    run = RunFolder(path)
+    return Teacher(*load_run(run)[:2], run)
 
 
 def taught_labels(
@@ -103,7 +111,7 @@ def _logits(
 ) -> dict[str, np.ndarray]:
     """By each model, of the validation texts and those that are to be labelled, in one row."""
     others = [*validation.ids, *unlabelled]
-    if teacher is not None and list(teacher[1].tokens) != list(vocabulary.tokens):
+    if teacher is not None and list(teacher.vocabulary.tokens) != list(vocabulary.tokens):
         raise UserError(
             f"the teacher '{settings.teacher_run}' reads with another vocabulary: let this run start from it, or both "
             "from the same one, with --start-from"
@@ -125,6 +133,6 @@ def _logits(
             settings.seed,
         )
     if teacher is not None:
-        classifier = teacher[0]
+        classifier = teacher.classifier
         found["lstm"] = logits_of(classifier.lstm if isinstance(classifier, BlendedClassifier) else classifier, others)
     return found

@@ -19,7 +19,7 @@ from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel, guesses
 from nlp_lstm.notices import tell
 from nlp_lstm.processor import tell_if_slower
-from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder, settings_of
+from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder, settings_of
 from nlp_lstm.sentiment import batches
 from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
@@ -29,7 +29,7 @@ from nlp_lstm.sentiment.exported import ExportedClassifier, is_exported, load_ex
 from nlp_lstm.sentiment.head_fitting import fit_head, take_exported_head
 from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
-from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, PRETRAINING, TASK, TRAINING, Settings
+from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, PRETRAINING, TASK, Settings
 from nlp_lstm.sentiment.teaching import EncodedTexts, load_teacher, taught_labels
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
 from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
@@ -90,15 +90,17 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     training, validation = (_encode(splits[split], vocabulary) for split in ("train", "validation"))
     unlabelled = batches.token_ids([record.text for record in splits["unlabelled"]], vocabulary)
     if workers.is_chief:
-        seen_labels = [settings.teacher_run, settings.start_from if settings.start_stage == TRAINING else ""]
-        for folder in dict.fromkeys(filter(None, seen_labels)):
-            if is_exported(Path(folder)):
+        seen_labels = {settings.teacher_run: teacher.run} if teacher is not None else {}
+        if earlier is not None and settings.start_stage == TRAINING:
+            seen_labels[settings.start_from] = earlier if isinstance(earlier, RunFolder) else None
+        for folder, other in seen_labels.items():
+            if other is not None:
+                other.tell_if_cut_otherwise(config, ("seed", "validation_fraction"))
+            else:
                 tell(
                     f"the model at '{folder}' does not tell which texts it was trained on: what it has seen of this "
                     "run's validation data flatters the figures on them"
                 )
-            else:
-                RunFolder(Path(folder)).tell_if_cut_otherwise(config, ("seed", "validation_fraction"))
     if settings.start_from:
         if isinstance(earlier, ExportedClassifier):
             take_exported_head(earlier.classifier, trained, training, validation, run, settings)
@@ -118,8 +120,8 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     workers.take_from_chief(trained.weights)
     if settings.teacher_order and unlabelled:
         went_on = settings.start_stage == TRAINING and settings.start_from == settings.teacher_run  # kept already
-        if teacher is not None and not went_on and not is_exported(Path(settings.teacher_run)):
-            run.keep_earlier(RunFolder(Path(settings.teacher_run)), TRAINING, "teacher")
+        if teacher is not None and teacher.run is not None and not went_on:
+            run.keep_earlier(teacher.run, TRAINING, "teacher")
         how = (training, validation, unlabelled, vocabulary, teacher, run, settings)
         labels = workers.from_chief(lambda: taught_labels(*how))
         taught = EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])

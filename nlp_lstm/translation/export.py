@@ -11,7 +11,7 @@ from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import known_set
 from nlp_lstm.model_card import facts_of, settings_shown
 from nlp_lstm.rendering import rendered
-from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.settings import Precision
 from nlp_lstm.translation.build import load_run
 from nlp_lstm.translation.ensemble import serving_of
@@ -26,7 +26,7 @@ from nlp_lstm.translation.limits import (
     LONGEST_TRANSLATION,
 )
 from nlp_lstm.translation.serving import TranslationServing
-from nlp_lstm.translation.settings import EXTRA_FINGERPRINT, TRAINING, Settings
+from nlp_lstm.translation.settings import EXTRA_FINGERPRINT, Settings
 from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
 _BATCHING = saved_model.Batching(rows=32, wait_micros=5_000)

@@ -9,9 +9,6 @@ from nlp_lstm.settings import Range, check_ranges
 
 TASK = "translation"
 
-TRAINING = "training"
-"""Names the stage in which the translator is trained, and its lines of `metrics.jsonl`."""
-
 EXTRA_FINGERPRINT = "extra_data_sha256"
 """Of a run's settings that which settles what else it was trained on, where there is such."""
 

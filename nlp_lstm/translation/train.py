@@ -18,7 +18,7 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.inference import answers_by_length
 from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss, tokens_to_guess
 from nlp_lstm.processor import tell_if_slower
-from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.text.subwords import Subwords
 from nlp_lstm.training import Stage, adam, rate_by_plateau, train_stage
 from nlp_lstm.translation.batches import IdPair, PairBatches, drawn_id_pairs, id_pairs, without_full_stops
@@ -35,7 +35,7 @@ from nlp_lstm.translation.extra_data import TAG, ExtraPairs, fit_to_train_on, fo
 from nlp_lstm.translation.limits import DEFAULT_BEAM
 from nlp_lstm.translation.metrics import validation_bleu
 from nlp_lstm.translation.serving import TranslationServing
-from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, TRAINING, Settings
+from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, Settings
 from nlp_lstm.translation.source_text import plain_sources
 from nlp_lstm.translation.teaching import taught_pairs
 from nlp_lstm.weights_file import save_weights

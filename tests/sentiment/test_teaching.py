@@ -14,7 +14,7 @@ from nlp_lstm.sentiment.build import build_classifier, load_run
 from nlp_lstm.sentiment.export import export_run
 from nlp_lstm.sentiment.ngram_fitting import ngram_logits
 from nlp_lstm.sentiment.settings import Settings
-from nlp_lstm.sentiment.teaching import EncodedTexts, taught_labels
+from nlp_lstm.sentiment.teaching import EncodedTexts, Teacher, taught_labels
 from nlp_lstm.sentiment.train import train
 from nlp_lstm.text.vocabulary import Vocabulary
 
@@ -59,7 +59,7 @@ def test_together_with_the_lstm_of_a_run(texts, run, buckets):
     lstm = classifier.lstm if buckets else classifier
     for weight in lstm.trainable_weights:
         weight.assign(rng.normal(0, 1, weight.shape))
-    found = taught_labels(*texts, VOCABULARY, (classifier, VOCABULARY), run, SETTINGS)
+    found = taught_labels(*texts, VOCABULARY, Teacher(classifier, VOCABULARY, None), run, SETTINGS)
     _, validation, unlabelled = texts
 
     def logits(ids):
@@ -80,7 +80,7 @@ def test_they_are_kept(texts, run):
 
 def test_another_vocabulary_is_refused(texts, run):
     other = Vocabulary([*VOCABULARY.tokens[:-1], "another"])
-    teacher = (build_classifier(SETTINGS, len(other)), other)
+    teacher = Teacher(build_classifier(SETTINGS, len(other)), other, None)
     with pytest.raises(UserError, match="reads with another vocabulary: let this run start from it"):
         taught_labels(*texts, VOCABULARY, teacher, run, SETTINGS)
     assert not list(run.path.iterdir())
