@@ -2,7 +2,7 @@
 
 >>> with Client("http://localhost:8501") as client:  # doctest: +SKIP
 ...     client.sentiment(["One of the best films of the year."])
-[Sentiment(label='positive', score=0.9900590777397156)]
+[Sentiment(label='positive', score=0.9904994368553162)]
 
 By REST (`http://`, needs httpx) it works without TensorFlow; `grpc://host:8500` needs grpcio and
 tensorflow-serving-api, which imports TensorFlow. `AsyncClient` is the same for asyncio, by REST alone.
