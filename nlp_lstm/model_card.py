@@ -10,7 +10,16 @@ from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.visible import for_terminal
 
 # Settings that name a place: a reader of the card has others.
-_PLACES = ("data", "source_file", "target_file", "extra_data", "teacher_run", "teacher_model", "start_from")
+_PLACES = (
+    "data",
+    "source_file",
+    "target_file",
+    "extra_data",
+    "teacher_run",
+    "teacher_model",
+    "back_translation_run",
+    "start_from",
+)
 
 
 def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:

@@ -176,9 +176,13 @@ class RunFolder:
             config: this run's.
         """
         for number, path in enumerate(runs, start=1):
-            teacher = RunFolder(path)
-            teacher.tell_if_cut_otherwise(config)
-            self.keep_earlier(teacher, TRAINING, f"teacher {number}")
+            self.keep_teacher(path, config, f"teacher {number}")
+
+    def keep_teacher(self, path: Path, config: dict[str, Any], name: str) -> None:
+        """The same of one run, whose metrics get this name."""
+        teacher = RunFolder(path)
+        teacher.tell_if_cut_otherwise(config)
+        self.keep_earlier(teacher, TRAINING, name)
 
     def tell_if_cut_otherwise(self, config: dict[str, Any], names: Sequence[str] = ()) -> None:
         """Tell on standard error where this run, a teacher, may have seen the validation texts of its student.

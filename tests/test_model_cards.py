@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+import nlp_lstm
 from nlp_lstm.char_lm import export as char_lm
 from nlp_lstm.char_lm.settings import Settings as CharLmSettings
 from nlp_lstm.datasets import known_sets
@@ -216,6 +217,25 @@ def test_a_translator_that_an_exported_model_taught(card):
     assert "that an exported model made" in section(found, "Data")
     assert "    python apps/translation.py train --data pairs.tsv --teacher-model first --run RUN\n" in found
     assert "processor minutes), those of its teacher not counted in. The weights" in found
+
+
+def test_a_translator_that_read_back_translations(card):
+    def keep(run):
+        config = {**run.config(), "task": "translation", "back_translation_run": "/runs/back"}
+        run.config_path.write_text(json.dumps(config))
+
+    found = card("translation", "pairs.tsv", None, keep=keep)
+    assert "What a run the other way round made of the training translations" in section(found, "Data")
+    assert "    python apps/translation.py train --data pairs.tsv --back-translation-run back --run RUN\n" in found
+    assert "processor minutes), the runs before it counted in. The weights" in found
+    assert "the other way round" not in card("translation", "pairs.tsv", None)
+
+
+def test_paragraphs_and_words_of_cards_stay_apart():
+    """The templates drop the end of a line that ends with a block."""
+    for path in sorted((Path(nlp_lstm.__file__).parent).glob("*/templates/*.md.jinja")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert line.lstrip().startswith("{%") or not line.endswith("%}"), f"{path.name}: {line}"
 
 
 @pytest.mark.parametrize(("runs", "told"), [(["/a/one"], "what a run before it"), (["/a/one", "/b/two"], "2 runs")])

@@ -47,6 +47,7 @@ def train(
     extra_data: str | None = None,
     teacher_run: list[Path] | None = None,
     teacher_model: Path | None = None,
+    back_translation_run: Path | None = None,
     workers: cli.LocalWorkers = None,
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008
 ) -> None:
@@ -71,6 +72,9 @@ def train(
         the data's, for one model that is nearly as good as all of them together.
     teacher_model
         Instead of runs an exported model, a SavedModel or a folder of versions of one, as teacher.
+    back_translation_run
+        A finished run the other way round, from the target language: what it makes of the training targets is trained
+        on as well, as sources of them that are tagged, so that the model can tell them from written ones.
     """
     with RunFolder(run).being_written() as folder:
         local_workers.train_together(
@@ -84,6 +88,7 @@ def train(
                 extra_data,
                 teacher_run or [],
                 teacher_model,
+                back_translation_run,
                 workers=together,
             ),
         )

@@ -114,6 +114,7 @@ def _model_card(
         best=[max(run, key=lambda row: row["val_bleu"]) for run in rows],
         teachers=len(configs[0].get("teacher_run", [])),
         exported_teacher="teacher_model" in configs[0],
+        is_back_translated="back_translation_run" in configs[0],
         alpha=serving.alpha,
         beta=serving.beta,
         longest_text=LONGEST_TEXT,

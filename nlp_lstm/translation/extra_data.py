@@ -14,7 +14,7 @@ from nlp_lstm.translation.batches import IdPair
 from nlp_lstm.translation.settings import Settings
 
 TAG = "<extra>"
-"""The subword that ends a source of extra data, in training, where any other ends with the usual end.
+"""The subword that ends a source of extra data, or a translated one, in training, where others have the usual end.
 
 So a model can tell the sets apart, in what it reads first and last of a source (Kobus, Crego and Senellart 2017,
 "Domain Control for Neural Machine Translation"), and a model in use knows nothing of it. It is a control symbol of the
@@ -84,7 +84,7 @@ def fit_to_train_on(source: str, extra: Pairs, ids: Sequence[IdPair], longest: i
     """Extra pairs without those that are too long or too uneven, of which standard error is told.
 
     Args:
-        source: what they are of, for messages.
+        source: what they are of, for messages: a source of data, or a run.
         extra: all of them.
         ids: theirs.
         longest: subwords of a side, its end counted in.
@@ -111,7 +111,7 @@ def _tell_of_left_out(source: str, kept: Sequence[bool], why: str) -> None:
 
 def _chosen(source: str, pairs: Pairs, kept: Sequence[bool]) -> Pairs:
     if not any(kept):
-        raise UserError(f"{source!r} has no pair left to train on: leave --extra-data out, or name another source")
+        raise UserError(f"{source!r} has no pair left to train on: name another, or leave it out")
     return Pairs(*([text for text, is_kept in zip(side, kept, strict=True) if is_kept] for side in pairs))
 
 

@@ -1,4 +1,4 @@
-"""What teachers make of the training sentences: what a student is trained on beside the data."""
+"""What other translators make of the training data: what a student is trained on beside it."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +10,12 @@ from nlp_lstm.run_folder import RunFolder
 TEACHING = "teaching"
 "Names the line of `metrics.jsonl` that tells how long the teachers' translations took."
 
-_KEPT = "taught_translations.txt"
+BACK_TRANSLATION = "back-translation"
+"Names the one that tells how long the translations of the targets took."
+
+BACK_TRANSLATOR = "back-translator"
+"Names those of the run that made them."
+
 _AT_ONCE = 2_000  # sentences after which what is translated so far is kept
 
 
@@ -32,16 +37,48 @@ def taught_pairs(sources: Sequence[str], translate: Callable[[Sequence[str]], li
     Returns:
         The pairs; a sentence of which the teachers make nothing is left out.
     """
-    kept = run.path / _KEPT
+    return _with_translations(sources, translate, run, TEACHING, "taught_translations.txt")
+
+
+def back_translated_pairs(
+    targets: Sequence[str], translate: Callable[[Sequence[str]], list[str]], run: RunFolder
+) -> Pairs:
+    """Sentences as targets of what a translator the other way round makes of them, kept as those of teachers are.
+
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> back_translated_pairs(["EIN HUND"], lambda texts: [text.lower() for text in texts], RunFolder(Path(mkdtemp())))
+    Pairs(source=['ein hund'], target=['EIN HUND'])
+
+    Args:
+        targets: of the training data.
+        translate: the translator's best translations of some.
+        run: the student's folder, with a line of metrics when all is translated.
+
+    Returns:
+        The pairs; a target of which the translator makes nothing is left out.
+    """
+    pairs = _with_translations(targets, translate, run, BACK_TRANSLATION, "back_translations.txt")
+    return Pairs(pairs.target, pairs.source)
+
+
+def _with_translations(
+    sentences: Sequence[str],
+    translate: Callable[[Sequence[str]], list[str]],
+    run: RunFolder,
+    stage: str,
+    kept_as: str,
+) -> Pairs:
+    kept = run.path / kept_as
     found = kept.read_text(encoding="utf-8").split("\n")[:-1] if kept.exists() else []
-    if len(found) < len(sources):
-        with run.timed_stage(TEACHING) as row:
-            while len(found) < len(sources):
-                more = translate(list(sources[len(found) : len(found) + _AT_ONCE]))
+    if len(found) < len(sentences):
+        with run.timed_stage(stage) as row:
+            while len(found) < len(sentences):
+                more = translate(list(sentences[len(found) : len(found) + _AT_ONCE]))
                 found += [" ".join(text.split()) for text in more]
                 with atomic_path(kept) as path:
                     path.write_text("".join(f"{text}\n" for text in found), encoding="utf-8")
-                print(f"{TEACHING}: {len(found):,} of {len(sources):,} sentences translated", file=sys.stderr)
+                print(f"{stage}: {len(found):,} of {len(sentences):,} sentences translated", file=sys.stderr)
             row["sentences"] = len(found)
-    pairs = [(source, target) for source, target in zip(sources, found, strict=True) if target]
-    return Pairs([source for source, _ in pairs], [target for _, target in pairs])
+    pairs = [(sentence, text) for sentence, text in zip(sentences, found, strict=True) if text]
+    return Pairs([sentence for sentence, _ in pairs], [text for _, text in pairs])

@@ -37,7 +37,7 @@ from nlp_lstm.translation.metrics import validation_bleu
 from nlp_lstm.translation.serving import TranslationServing
 from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, Settings
 from nlp_lstm.translation.source_text import plain_sources
-from nlp_lstm.translation.teaching import taught_pairs
+from nlp_lstm.translation.teaching import BACK_TRANSLATOR, back_translated_pairs, taught_pairs
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, Workers
 
@@ -53,6 +53,7 @@ def train(
     extra_data: str | None = None,
     teacher_runs: Sequence[Path] = (),
     teacher_model: Path | None = None,
+    back_translation_run: Path | None = None,
     workers: Workers = ALONE,
 ) -> None:
     """Train on a source and leave the best model in the run folder; goes on where an earlier call was stopped.
@@ -66,6 +67,10 @@ def train(
         extra_data: another source, to train on as well in the first epochs.
         teacher_runs: finished runs whose translations of the training sentences are trained on as well.
         teacher_model: instead of runs a SavedModel, or a folder of versions, whose translations are.
+        back_translation_run: a finished run the other way round; what it makes of the training targets is trained on
+            as well, as sources that are tagged (Sennrich, Haddow and Birch 2016, "Improving Neural Machine Translation
+            Models with Monolingual Data"; the tag by Caswell, Chelba and Grangier 2019). With a teacher's translations
+            beside it that is data diversification (Nguyen, Joty, Wu and Aw 2020), which needs no other data.
         workers: which train together; of several the chief's run alone is read and written.
     """
     if teacher_runs and teacher_model:
@@ -95,23 +100,27 @@ def train(
         extra, fingerprint = load_extra(extra_data, settings, pairs["validation"])
         files["extra_data"] = extra_data
     # All this before the folder is made, so that what cannot be trained on leaves no run behind.
-    vocabularies = _vocabularies(run, pairs["train"], settings, extra)
+    vocabularies = _vocabularies(run, pairs["train"], settings, extra, back_translation_run is not None)
     ids = {split: id_pairs(vocabularies, found, settings.source_case) for split, found in pairs.items()}
     for split in ids:
         _batches(ids[split], settings, None)
     digests = {"subwords_sha256": vocabularies.digest(), DATA_FINGERPRINT: fingerprint_of_pairs(pairs.values())}
-    fit: ExtraPairs | None = None
+    beside: list[tuple[ExtraPairs, int]] = []
     if extra is not None:
         digests[EXTRA_FINGERPRINT] = fingerprint
         extra_ids = id_pairs(vocabularies, extra, settings.source_case)
         fit = fit_to_train_on(str(extra_data), extra, extra_ids, settings.longest)
+        beside.append((fit, min(settings.extra_epochs, settings.epochs)))
     # Of several workers the chief alone asks them.
     translate: Any = _teachers(teacher_runs, teacher_model, settings) if workers.is_chief else None
+    back: Any = _back_translator(back_translation_run, settings) if workers.is_chief else None
     config: dict[str, Any] = {"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}
     if teacher_runs:
         config["teacher_run"] = [str(path) for path in teacher_runs]
     if teacher_model:
         config["teacher_model"] = str(teacher_model)
+    if back_translation_run:
+        config["back_translation_run"] = str(back_translation_run)
     workers.agree(config)
     if workers.is_chief:
         run.start(config, Settings(**BEFORE))
@@ -122,6 +131,13 @@ def train(
     if workers.is_chief:
         save_vocabularies(vocabularies, run)
         run.keep_teachers(teacher_runs, config)
+        if back_translation_run:
+            run.keep_teacher(back_translation_run, config, BACK_TRANSLATOR)
+    if back_translation_run:
+        turned = Pairs(*workers.from_chief(lambda: back_translated_pairs(pairs["train"].target, back, run)))
+        turned_ids = id_pairs(vocabularies, turned, settings.source_case)
+        fit = fit_to_train_on(str(back_translation_run), turned, turned_ids, settings.longest)
+        beside.append((fit, settings.epochs))
     if teacher_runs or teacher_model:
         taught = Pairs(*workers.from_chief(lambda: taught_pairs(pairs["train"].source, translate, run)))
         taught_ids = id_pairs(vocabularies, taught, settings.source_case)
@@ -131,11 +147,11 @@ def train(
     model = build_model(settings, vocabularies, None if settings.precision == "float32" else "bfloat16")
     print(
         f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation"
-        f"{'' if fit is None else f', {len(fit.ids)} extra ones in the first {settings.extra_epochs} epochs'}; "
+        f"{''.join(f', {len(more.ids)} tagged ones in the first {epochs} epochs' for more, epochs in beside)}; "
         f"{len(vocabularies.target)} subwords, {model.count_params()} weights",
         file=sys.stderr,
     )
-    _train(model, vocabularies, pairs, ids, run, settings, fit, workers)
+    _train(model, vocabularies, pairs, ids, run, settings, beside, workers)
     if workers.is_chief:
         save_weights(model, run.model_weights)
 
@@ -157,17 +173,25 @@ def _teachers(
             return [text.decode("utf-8") for text in found.tolist()]
 
         return translate
-    if not runs:
-        return None
+    return _of_runs(runs, (settings.source_language, settings.target_language), "--teacher-run") if runs else None
+
+
+def _back_translator(run: Path | None, settings: Settings) -> Callable[[Sequence[str]], list[str]] | None:
+    """What translates as a finished run the other way round does, if there is one."""
+    languages = (settings.target_language, settings.source_language)
+    return _of_runs([run], languages, "--back-translation-run") if run else None
+
+
+def _of_runs(runs: Sequence[Path], wanted: tuple[str, str], flag: str) -> Callable[[Sequence[str]], list[str]]:
+    """What translates as finished runs together do, which must be from the one language to the other."""
     serving = serving_of(runs)
-    wanted = (settings.source_language, settings.target_language)
     for path in runs:
         config = RunFolder(path).config()
         own = (config.get("source_language", ""), config.get("target_language", ""))
         if any(one and other and one != other for one, other in zip(own, wanted, strict=True)):
             raise UserError(
-                f"the run in '{path}' translates from {own[0]!r} to {own[1]!r}, and this one from {wanted[0]!r} to "
-                f"{wanted[1]!r}: name another with --teacher-run"
+                f"the run in '{path}' translates from {own[0]!r} to {own[1]!r}, and wanted is one from {wanted[0]!r} "
+                f"to {wanted[1]!r}: name another with {flag}"
             )
     return functools.partial(best_translations, serving, beam_size=DEFAULT_BEAM)
 
@@ -202,13 +226,15 @@ def _tell_of_left_out(ids: dict[str, list[IdPair]], settings: Settings) -> None:
             )
 
 
-def _vocabularies(run: RunFolder, training: Pairs, settings: Settings, extra: Pairs | None) -> Vocabularies:
+def _vocabularies(
+    run: RunFolder, training: Pairs, settings: Settings, extra: Pairs | None, is_back_translated: bool
+) -> Vocabularies:
     # Unlike Path.exists this is false for a path that cannot be looked at, of which `run.start` tells.
     if any(os.path.exists(run.path / name) for name in (_SHARED_FILE, _FILES[-1])):
         return load_vocabularies(run)
-    tags: Sequence[str] = ()
+    tags: Sequence[str] = [TAG] if is_back_translated or extra is not None else ()
     if extra is not None:
-        tags, beside = [TAG], for_subwords(extra, len(training.source), settings.seed)
+        beside = for_subwords(extra, len(training.source), settings.seed)
         training = Pairs([*training.source, *beside.source], [*training.target, *beside.target])
     sources = plain_sources(training.source, settings.source_case)
     how = (settings.subwords, settings.character_coverage)
@@ -225,7 +251,7 @@ def _train(
     ids: dict[str, list[IdPair]],
     run: RunFolder,
     settings: Settings,
-    extra: ExtraPairs | None = None,
+    beside: Sequence[tuple[ExtraPairs, int]] = (),
     workers: Workers = ALONE,
 ) -> None:
     trained = TeacherForcing(model, settings.label_smoothing, settings.r_drop)
@@ -241,16 +267,17 @@ def _train(
             return draw(varied, seed)
         return likeliest if varied == given else id_pairs(vocabularies, varied, settings.source_case)
 
-    extra_epochs = 0 if extra is None else min(settings.extra_epochs, settings.epochs)
-
     @functools.lru_cache(maxsize=1)  # the schedule counts those of the first epoch, with which training then begins
     def batches(epoch: int) -> PairBatches:
         seed = (settings.seed, epoch)
         found = drawn(pairs["train"], ids["train"], seed)
-        if extra is not None and epoch <= extra_epochs:
-            found = [*found, *tagged(drawn(*extra, (*seed, 1)), vocabularies.source)]
+        for number, (more, epochs) in enumerate(beside, start=1):
+            if epoch <= epochs:
+                found = [*found, *tagged(drawn(*more, (*seed, number)), vocabularies.source)]
         return _batches(found, settings, seed)
 
+    # In those after, nothing is trained on but what is trained on to the end.
+    extra_epochs = max((epochs for _, epochs in beside if epochs < settings.epochs), default=0)
     steps = 0
     if settings.schedule == "cosine":  # about as many batches an epoch, however words are split
         kinds = ((settings.epochs - extra_epochs, settings.epochs), (extra_epochs, 1))

@@ -55,7 +55,7 @@ class TestLoad:
         assert capsys.readouterr().err == expected
 
     def test_nothing_left(self, table):
-        with pytest.raises(UserError, match="has no pair left to train on: leave --extra-data out") as caught:
+        with pytest.raises(UserError, match="has no pair left to train on: name another, or leave it out") as caught:
             load_extra(table, Settings(), Pairs([source for source, _ in ROWS], ["x"] * len(ROWS)))
         assert len(str(caught.value).splitlines()) == 1
 

@@ -17,7 +17,7 @@ from nlp_lstm.translation.build import load_run
 from nlp_lstm.translation.export import export_runs
 from nlp_lstm.translation.inference import TranslationModel
 from nlp_lstm.translation.settings import Settings
-from nlp_lstm.translation.teaching import taught_pairs
+from nlp_lstm.translation.teaching import back_translated_pairs, taught_pairs
 from nlp_lstm.translation.train import train
 
 
@@ -56,6 +56,14 @@ class TestTaughtPairs:
         found = taught_pairs(["a", "b", "c"], lambda texts: ["A", " ", "C"], run)
         assert (found.source, found.target) == (["a", "c"], ["A", "C"])
         assert taught_pairs(["a", "b", "c"], lambda texts: [], run) == found
+
+    def test_targets_are_translated_back_beside_them(self, run):
+        taught = taught_pairs(["a", "b"], lambda texts: ["A", "B"], run)
+        found = back_translated_pairs(["A", "B", "C"], lambda texts: ["x", "", "z"], run)
+        assert (found.source, found.target) == (["x", "z"], ["A", "C"])
+        assert back_translated_pairs(["A", "B", "C"], lambda texts: [], run) == found
+        assert taught_pairs(["a", "b"], lambda texts: [], run) == taught
+        assert [(row["stage"], row["sentences"]) for row in run.metrics()] == [("teaching", 2), ("back-translation", 3)]
 
 
 class TestTrain:
@@ -146,7 +154,7 @@ class TestTrain:
         RunFolder(other).config_path.write_text(json.dumps(config))
         settings = dataclasses.replace(trained_translation.settings, source_language="en", target_language="de")
         with pytest.raises(
-            UserError, match="translates from 'en' to 'fr', and this one from 'en' to 'de': name another"
+            UserError, match="translates from 'en' to 'fr', and wanted is one from 'en' to 'de': name another"
         ):
             train(data, student, settings, teacher_runs=[teachers[0], other])
         with pytest.raises(UserError, match="is no training run"):

@@ -1,5 +1,6 @@
 """Training a translator on sentences of letters, to a run folder: whole, stopped half-way, diverged, refused."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -20,6 +21,7 @@ from nlp_lstm import training
 from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
 from nlp_lstm.datasets.pairs import load_pairs
 from nlp_lstm.errors import UserError
+from nlp_lstm.model_card import train_command
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
 from nlp_lstm.translation import train as train_module
@@ -309,9 +311,10 @@ def begun(source, tiny, tmp_path, monkeypatch, quick_ids):
     given = []
     monkeypatch.setattr(train_module, "train_stage", lambda *arguments, **_: given.append(arguments))
 
-    def begin(source=source, extra_data=None, **changed):
+    def begin(source=source, extra_data=None, back_translation_run=None, **changed):
         run = RunFolder(tmp_path / f"run{len(given)}")
-        train(source, run, dataclasses.replace(tiny, **changed), extra_data=extra_data)
+        settings = dataclasses.replace(tiny, **changed)
+        train(source, run, settings, extra_data=extra_data, back_translation_run=back_translation_run)
         return given[-1]
 
     return begin
@@ -456,13 +459,14 @@ class TestBatches:
         assert any(np.any(one != other) for one, other in zip(found[0], found[2], strict=True) if one.ndim == 2)
 
 
-class TestExtraData:
-    @pytest.fixture
-    def extra(self, tmp_path):
-        rows = [(f"{one} {two}.", f"{two}{one}.") for one in "abcdef" for two in "abcdefghijklm"]
-        (tmp_path / "extra.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
-        return str(tmp_path / "extra.tsv")
+@pytest.fixture
+def extra(tmp_path):
+    rows = [(f"{one} {two}.", f"{two}{one}.") for one in "abcdef" for two in "abcdefghijklm"]
+    (tmp_path / "extra.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    return str(tmp_path / "extra.tsv")
 
+
+class TestExtraData:
     @pytest.mark.parametrize("sampling", [0.0, 0.3])
     def test_it_is_trained_on_in_the_first_epochs_with_a_tag(self, begun, extra, source, tiny, sampling):
         changed = {"subword_sampling": sampling, "longest": 40, "epochs": 4, "extra_epochs": 2, "patience": 1}
@@ -507,6 +511,90 @@ class TestExtraData:
     def test_what_cannot_be_read_leaves_no_run(self, source, tiny, tmp_path):
         with pytest.raises(UserError, match="no such file"):
             train(source, RunFolder(tmp_path / "run"), tiny, extra_data=str(tmp_path / "none.tsv"))
+        assert not (tmp_path / "run").exists()
+
+
+class TestBackTranslation:
+    """The run at hand is from letters to capitals: the student is to go from capitals to letters."""
+
+    @pytest.fixture
+    def made(self, monkeypatch):
+        """What the run makes of targets is ready at once, and nothing for those that begin with an a."""
+        asked = []
+
+        def translations(serving, texts, beam_size):
+            asked.append((serving, beam_size))
+            return ["" if text.startswith("a") else text.upper()[2:] for text in texts]
+
+        monkeypatch.setattr(train_module, "best_translations", translations)
+        return asked
+
+    @pytest.mark.parametrize("with_extra", [False, True])
+    def test_targets_have_tagged_sources_in_all_epochs(self, begun, made, trained_translation, extra, with_extra):
+        seed = trained_translation.settings.seed
+        model, stage, run = begun(
+            str(trained_translation.data),
+            extra_data=extra if with_extra else None,
+            back_translation_run=trained_translation.run,
+            reverse=True,
+            seed=seed,
+            longest=40,
+            epochs=3,
+            extra_epochs=1,
+            subword_sampling=0.0,
+            source_case="keep",
+        )
+        ((serving, beam_size),) = made
+        of_run = load_run(RunFolder(trained_translation.run))
+        np.testing.assert_array_equal(serving.models[0].get_weights()[0], of_run.model.get_weights()[0])
+        assert beam_size == 5
+        subwords = load_run(run).vocabularies.source
+        (tag,) = subwords.tags
+        of_data = load_pairs(str(trained_translation.data), ["train"], seed=seed, reverse=True)["train"]
+        of_extra = load_pairs(extra, ["train"], seed=seed)["train"]
+        turned = [(text.upper()[2:], text) for text in of_data.target if not text.startswith("a")]
+        assert 50 < len(turned) < len(of_data.target)
+        library = sentencepiece.SentencePieceProcessor(model_proto=subwords.model)
+        steps = []
+        for epoch in (1, 2, 3):
+            found = {tag: [], END: []}
+            batches = stage.batches(epoch)
+            for one, other in sentences_of(batches):
+                found[one[-1]].append((library.decode(list(one[:-1])).rstrip("."), library.decode(list(other))))
+            assert sorted(found[END]) == sorted(zip(*of_data, strict=True))
+            more = [(one.rstrip("."), other) for one, other in zip(*of_extra, strict=True)]
+            assert sorted(found[tag]) == sorted([*turned, *more] if with_extra and epoch == 1 else turned)
+            steps.append(len(list(batches)))
+        assert stage.patience == 8
+        rate = model.optimizer._learning_rate
+        assert rate.warmup_steps + rate.decay_steps == pytest.approx(sum(steps), abs=2)
+
+    def test_what_is_kept_of_it(self, begun, made, trained_translation, tiny, capsys):
+        data, run = str(trained_translation.data), trained_translation.run
+        changed = {"reverse": True, "seed": trained_translation.settings.seed}
+        *_, student = begun(data, back_translation_run=run, **changed)
+        assert student.config()["back_translation_run"] == str(run)
+        stages = collections.Counter(row["stage"] for row in student.metrics())
+        assert stages == {"back-translator": trained_translation.settings.epochs, "back-translation": 1}
+        assert student.earlier_configs() == [RunFolder(run).config()]
+        # A table is cut by its sources, which are others here.
+        assert "what it has seen of this one's validation data" in capsys.readouterr().err
+        assert "--back-translation-run run" in train_command(student.config(), Settings())
+        student.model_weights.unlink()
+        train(data, student, dataclasses.replace(tiny, **changed), back_translation_run=run)
+        assert len(made) == 1  # all is kept
+        student.model_weights.unlink()
+        with pytest.raises(UserError, match=r"other settings \(.*back_translation_run"):
+            train(data, student, dataclasses.replace(tiny, **changed))
+
+    def test_one_in_the_same_direction_leaves_no_run(self, trained_translation, tiny, tmp_path):
+        other = tmp_path / "other"
+        shutil.copytree(trained_translation.run, other)
+        config = {**RunFolder(other).config(), "source_language": "en", "target_language": "de"}
+        RunFolder(other).config_path.write_text(json.dumps(config))
+        settings = dataclasses.replace(tiny, source_language="en", target_language="de")
+        with pytest.raises(UserError, match="wanted is one from 'de' to 'en': .* with --back-tr"):
+            train(str(trained_translation.data), RunFolder(tmp_path / "run"), settings, back_translation_run=other)
         assert not (tmp_path / "run").exists()
 
 
@@ -563,9 +651,9 @@ class TestSources:
         run = RunFolder(tmp_path / "run")
         files = (str(sources / "all.en"), str(sources / "all.de"))
         train(None, run, tiny, *files)
-        model, vocabularies, pairs, ids, _, settings, extra, workers = given[0]
+        model, vocabularies, pairs, ids, _, settings, beside, workers = given[0]
         assert workers is ALONE
-        assert extra is None
+        assert beside == []
         assert self.all_of(pairs) == sorted(PAIRS)
         assert len(pairs["validation"].source) == 3
         assert ids == {split: ids_by_library(vocabularies, pairs[split]) for split in ("train", "validation")}
