@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from nlp_lstm.errors import UserError
 from nlp_lstm.pictures.curves import draw_curves
@@ -253,6 +254,30 @@ def mean_of_outputs(_: Any, losses: Any) -> Any:
     1.5
     """
     return keras.ops.mean(losses)
+
+
+def epoch_dataset(batches: tf.data.Dataset, number: int) -> tf.data.Dataset:
+    """A dataset of so many batches as `train_stage` wants that of an epoch.
+
+    >>> len(epoch_dataset(tf.data.Dataset.from_tensors([1.0]).repeat(3), 3))
+    3
+    """
+    return untuned(batches.apply(tf.data.experimental.assert_cardinality(number)).prefetch(2))
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """A dataset whose reading does not tune itself, so that there is no wait at its end.
+
+    In TensorFlow 2.21 the thread that tunes does not hear, one time in four, that it is to end. Everything then waits,
+    Python's lock held, until that thread looks up the next time, which it does at ever longer periods: after as long as
+    was read before, and at the most a minute.
+
+    >>> untuned(tf.data.Dataset.range(3)).options().autotune.enabled
+    False
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def train_stage(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nlp_lstm.training import epoch_dataset
+
 
 class Streams:
     """Running text as parallel streams, cut into windows whose length varies from one to the next.
@@ -91,4 +93,4 @@ class Streams:
             read = (read, tf.TensorSpec([len(self.ids), None, self.taught.shape[1]], tf.float16))
         signature = (read, tf.TensorSpec([len(self.ids)], tf.float32))
         dataset = tf.data.Dataset.from_generator(windows, output_signature=signature)
-        return dataset.apply(tf.data.experimental.assert_cardinality(len(self.windows))).prefetch(2)
+        return epoch_dataset(dataset, len(self.windows))

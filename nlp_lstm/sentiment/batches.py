@@ -1,5 +1,6 @@
 """Token ids of many texts, and the batches that training and evaluation take from them."""
 
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 from nlp_lstm.inference import by_length
 from nlp_lstm.text.vocabulary import BOUNDARY, PADDING, Vocabulary, count_tokens
 from nlp_lstm.text.words import tokenize
+from nlp_lstm.training import epoch_dataset, untuned
 
 # Few lengths, since XLA compiles the training loop once for each.
 BUCKETS = (48, 96, 144, 192, 256, 320, 400)
@@ -15,9 +17,8 @@ BUCKETS = (48, 96, 144, 192, 256, 320, 400)
 
 def _token_batches(texts: Sequence[str]) -> tf.data.Dataset:
     graph = tf.function(tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
-    return (
-        tf.data.Dataset.from_tensor_slices(tf.constant(list(texts), tf.string)).batch(256).map(graph, tf.data.AUTOTUNE)
-    )
+    batches = tf.data.Dataset.from_tensor_slices(tf.constant(list(texts), tf.string)).batch(256)
+    return untuned(batches.map(graph, os.cpu_count()))
 
 
 def build_vocabulary(texts: Sequence[str], size: int, least: int) -> Vocabulary:
@@ -95,7 +96,7 @@ def bucketed_batches(
         padding_values=(PADDING, 0.0),
         pad_to_bucket_boundary=True,
     )
-    return dataset.apply(tf.data.experimental.assert_cardinality(number_of_batches)).prefetch(2)
+    return epoch_dataset(dataset, number_of_batches)
 
 
 def sorted_batches(ids: Sequence[np.ndarray], tokens_per_batch: int) -> Iterator[tuple[list[int], np.ndarray]]:

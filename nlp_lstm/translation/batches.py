@@ -10,6 +10,7 @@ import tensorflow as tf
 from nlp_lstm.datasets.pairs import Pairs
 from nlp_lstm.inference import by_length
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, Subwords
+from nlp_lstm.training import epoch_dataset
 from nlp_lstm.translation.build import Vocabularies
 from nlp_lstm.translation.settings import SourceCase
 from nlp_lstm.translation.source_text import SourceReader
@@ -105,7 +106,7 @@ class PairBatches:
             tf.TensorSpec([None], tf.float32),
         )
         dataset = tf.data.Dataset.from_generator(self.__iter__, output_signature=signature)
-        return dataset.apply(tf.data.experimental.assert_cardinality(len(self.batches))).prefetch(2)
+        return epoch_dataset(dataset, len(self.batches))
 
 
 def id_pairs(vocabularies: Vocabularies, pairs: Pairs, source_case: SourceCase) -> list[IdPair]:

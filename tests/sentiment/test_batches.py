@@ -10,6 +10,7 @@ import tensorflow as tf
 from nlp_lstm.char_lm.batches import Streams
 from nlp_lstm.sentiment.batches import (
     BUCKETS,
+    _token_batches,
     bucketed_batches,
     build_vocabulary,
     crop,
@@ -53,6 +54,9 @@ class TestTokenIds:
         found = token_ids(["Good film.", "", "a<br />FILM", " \t"], vocabulary)
         assert [row.tolist() for row in found] == [[2, 3, 4, 5, 2], [2, 2], [2, UNKNOWN, 4, 2], [2, 2]]
         assert all(row.dtype == np.int32 for row in found)
+
+    def test_texts_are_read_without_tuning(self):
+        assert not _token_batches(["good"]).options().autotune.enabled
 
     def test_many_texts_keep_their_order(self):
         """More texts than one batch of the splitting holds, empty ones at its edges."""
@@ -147,6 +151,7 @@ class TestBucketedBatches:
         dataset = batches()
         assert len(collect(dataset)) == expected
         assert int(dataset.cardinality()) == expected
+        assert not dataset.options().autotune.enabled
 
     def test_the_seed_settles_everything(self, case):
         _, _, batches = case
@@ -276,7 +281,10 @@ class TestStreams:
 
     def test_without_a_seed_all_windows_are_of_one_length_or_one_less(self):
         streams = Streams(np.arange(1, 102, dtype=np.int32), 4, 7, None)
-        batches = collect(streams.dataset())
+        dataset = streams.dataset()
+        batches = collect(dataset)
+        assert int(dataset.cardinality()) == len(batches)
+        assert not dataset.options().autotune.enabled
         assert [ids.shape for ids, _ in batches] == [(4, 7), (4, 7), (4, 8), (4, 7)]
         np.testing.assert_array_equal(rejoined(streams), [np.arange(1 + 25 * row, 27 + 25 * row) for row in range(4)])
 

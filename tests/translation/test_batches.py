@@ -219,6 +219,7 @@ class TestDataset:
         batches = PairBatches(pairs_of_lengths(random_lengths(60, 30, seed=5)), 100, 40, (0, 1))
         dataset = batches.dataset()
         assert int(dataset.cardinality()) == len(batches) > 10
+        assert not dataset.options().autotune.enabled
         ids = tf.TensorSpec([None, None], tf.int32)
         assert dataset.element_spec == ((ids, ids), tf.TensorSpec([None], tf.float32))
         for _ in range(2):
