@@ -2,13 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
 
 from nlp_lstm.errors import UserError
+from nlp_lstm.inference import answers_by_length
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.settings import Precision
 from nlp_lstm.translation.build import load_run
 from nlp_lstm.translation.limits import DEFAULT_ALPHA, DEFAULT_BETA
 from nlp_lstm.translation.serving import TranslationServing
+
+TEXTS_AT_ONCE = 128
+"So many are translated together where the order is free."
 
 
 def serving_of(
@@ -44,3 +51,14 @@ def serving_of(
         precision=precision,
         source_case=loaded[0].settings.source_case,
     )
+
+
+def best_translations(serving: TranslationServing, texts: Sequence[str], beam_size: int) -> list[str]:
+    """Its best translation of each text, in their order; a beam of 1 is greedy."""
+
+    def ask(batch: list[str]) -> Any:
+        return serving.n_best(tf.constant(batch, tf.string), tf.fill([len(batch)], beam_size))
+
+    return [
+        found.decode("utf-8") for found in answers_by_length(ask, texts, TEXTS_AT_ONCE)["translations"][:, 0].tolist()
+    ]

@@ -1,11 +1,25 @@
 """What other translators make of the training data: what a student is trained on beside it."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import tensorflow as tf
+
+from nlp_lstm import saved_model
 from nlp_lstm.datasets.pairs import Pairs
+from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
+from nlp_lstm.inference import answers_by_length
 from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.translation.ensemble import TEXTS_AT_ONCE, best_translations, serving_of
+from nlp_lstm.translation.limits import DEFAULT_BEAM
+from nlp_lstm.translation.settings import Settings
+
+Translate = Callable[[Sequence[str]], list[str]]
+"What gives the best translation of each of some sentences."
 
 TEACHING = "teaching"
 "Names the line of `metrics.jsonl` that tells how long the teachers' translations took."
@@ -19,7 +33,57 @@ BACK_TRANSLATOR = "back-translator"
 _AT_ONCE = 2_000  # sentences after which what is translated so far is kept
 
 
-def taught_pairs(sources: Sequence[str], translate: Callable[[Sequence[str]], list[str]], run: RunFolder) -> Pairs:
+def load_teachers(runs: Sequence[Path], model: Path | None, settings: Settings) -> Translate | None:
+    """What translates as teachers do, if there are any: finished runs together, or an exported model.
+
+    Args:
+        runs: their folders.
+        model: instead of runs a SavedModel, or a folder of versions. It does not tell its languages: what it makes of
+            the sentences is taken as it is.
+        settings: of the student: its languages.
+
+    Raises:
+        UserError: if one cannot be loaded, or a run has other languages.
+    """
+    if model is None:
+        return _of_runs(runs, (settings.source_language, settings.target_language), "--teacher-run") if runs else None
+    # Held as a whole: TensorFlow frees the variables of a model that nobody holds, though its functions live on.
+    teacher = saved_model.load(model, "serving_default", "n_best")
+
+    def ask(batch: list[str]) -> Any:
+        return teacher.signatures["serving_default"](text=tf.constant(batch, tf.string))
+
+    def translate(texts: Sequence[str]) -> list[str]:
+        found = answers_by_length(ask, texts, TEXTS_AT_ONCE)["translation"]
+        return [text.decode("utf-8") for text in found.tolist()]
+
+    return translate
+
+
+def load_back_translator(run: Path | None, settings: Settings) -> Translate | None:
+    """What translates as a finished run the other way round does, if there is one.
+
+    Raises:
+        UserError: if it cannot be loaded, or has other languages than the student's, turned round.
+    """
+    languages = (settings.target_language, settings.source_language)
+    return _of_runs([run], languages, "--back-translation-run") if run else None
+
+
+def _of_runs(runs: Sequence[Path], wanted: tuple[str, str], flag: str) -> Translate:
+    serving = serving_of(runs)
+    for path in runs:
+        config = RunFolder(path).config()
+        own = (config.get("source_language", ""), config.get("target_language", ""))
+        if any(one and other and one != other for one, other in zip(own, wanted, strict=True)):
+            raise UserError(
+                f"the run in '{path}' translates from {own[0]!r} to {own[1]!r}, and wanted is one from {wanted[0]!r} "
+                f"to {wanted[1]!r}: name another with {flag}"
+            )
+    return functools.partial(best_translations, serving, beam_size=DEFAULT_BEAM)
+
+
+def taught_pairs(sources: Sequence[str], translate: Translate, run: RunFolder) -> Pairs:
     """Sentences with the translations of teachers (Kim and Rush 2016, "Sequence-Level Knowledge Distillation").
 
     A run that was killed goes on with what was translated before: all of it stands in the run folder, a line each.
@@ -40,9 +104,7 @@ def taught_pairs(sources: Sequence[str], translate: Callable[[Sequence[str]], li
     return _with_translations(sources, translate, run, TEACHING, "taught_translations.txt")
 
 
-def back_translated_pairs(
-    targets: Sequence[str], translate: Callable[[Sequence[str]], list[str]], run: RunFolder
-) -> Pairs:
+def back_translated_pairs(targets: Sequence[str], translate: Translate, run: RunFolder) -> Pairs:
     """Sentences as targets of what a translator the other way round makes of them, kept as those of teachers are.
 
     >>> from pathlib import Path
@@ -64,7 +126,7 @@ def back_translated_pairs(
 
 def _with_translations(
     sentences: Sequence[str],
-    translate: Callable[[Sequence[str]], list[str]],
+    translate: Translate,
     run: RunFolder,
     stage: str,
     kept_as: str,

@@ -4,18 +4,15 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import fingerprint_of_pairs
 from nlp_lstm.datasets.pairs import Pairs, load_source
 from nlp_lstm.errors import UserError
-from nlp_lstm.inference import answers_by_length
 from nlp_lstm.models.translator import NatsPerToken, TeacherForcing, Translator, smoothed_loss, tokens_to_guess
 from nlp_lstm.processor import tell_if_slower
 from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
@@ -30,18 +27,22 @@ from nlp_lstm.translation.build import (
     load_vocabularies,
     save_vocabularies,
 )
-from nlp_lstm.translation.ensemble import serving_of
+from nlp_lstm.translation.ensemble import best_translations
 from nlp_lstm.translation.extra_data import TAG, ExtraPairs, fit_to_train_on, for_subwords, load_extra, tagged
 from nlp_lstm.translation.limits import DEFAULT_BEAM
 from nlp_lstm.translation.metrics import validation_bleu
 from nlp_lstm.translation.serving import TranslationServing
 from nlp_lstm.translation.settings import BEFORE, EXTRA_FINGERPRINT, TASK, Settings
 from nlp_lstm.translation.source_text import plain_sources
-from nlp_lstm.translation.teaching import BACK_TRANSLATOR, back_translated_pairs, taught_pairs
+from nlp_lstm.translation.teaching import (
+    BACK_TRANSLATOR,
+    back_translated_pairs,
+    load_back_translator,
+    load_teachers,
+    taught_pairs,
+)
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, Workers
-
-_TEXTS_AT_ONCE = 128  # that are translated
 
 
 def train(
@@ -112,8 +113,8 @@ def train(
         fit = fit_to_train_on(str(extra_data), extra, extra_ids, settings.longest)
         beside.append((fit, min(settings.extra_epochs, settings.epochs)))
     # Of several workers the chief alone asks them.
-    translate: Any = _teachers(teacher_runs, teacher_model, settings) if workers.is_chief else None
-    back: Any = _back_translator(back_translation_run, settings) if workers.is_chief else None
+    translate: Any = load_teachers(teacher_runs, teacher_model, settings) if workers.is_chief else None
+    back: Any = load_back_translator(back_translation_run, settings) if workers.is_chief else None
     config: dict[str, Any] = {"task": TASK, "data": source, **files, **dataclasses.asdict(settings), **digests}
     if teacher_runs:
         config["teacher_run"] = [str(path) for path in teacher_runs]
@@ -154,46 +155,6 @@ def train(
     _train(model, vocabularies, pairs, ids, run, settings, beside, workers)
     if workers.is_chief:
         save_weights(model, run.model_weights)
-
-
-def _teachers(
-    runs: Sequence[Path], model: Path | None, settings: Settings
-) -> Callable[[Sequence[str]], list[str]] | None:
-    """What translates as the teachers do, if there are any: finished runs together, or an exported model."""
-    if model is not None:
-        # An exported model does not tell its languages: what it makes of the sentences is taken as it is.
-        # Held as a whole: TensorFlow frees the variables of a model that nobody holds, though its functions live on.
-        teacher = saved_model.load(model, "serving_default", "n_best")
-
-        def ask(batch: list[str]) -> Any:
-            return teacher.signatures["serving_default"](text=tf.constant(batch, tf.string))
-
-        def translate(texts: Sequence[str]) -> list[str]:
-            found = answers_by_length(ask, texts, _TEXTS_AT_ONCE)["translation"]
-            return [text.decode("utf-8") for text in found.tolist()]
-
-        return translate
-    return _of_runs(runs, (settings.source_language, settings.target_language), "--teacher-run") if runs else None
-
-
-def _back_translator(run: Path | None, settings: Settings) -> Callable[[Sequence[str]], list[str]] | None:
-    """What translates as a finished run the other way round does, if there is one."""
-    languages = (settings.target_language, settings.source_language)
-    return _of_runs([run], languages, "--back-translation-run") if run else None
-
-
-def _of_runs(runs: Sequence[Path], wanted: tuple[str, str], flag: str) -> Callable[[Sequence[str]], list[str]]:
-    """What translates as finished runs together do, which must be from the one language to the other."""
-    serving = serving_of(runs)
-    for path in runs:
-        config = RunFolder(path).config()
-        own = (config.get("source_language", ""), config.get("target_language", ""))
-        if any(one and other and one != other for one, other in zip(own, wanted, strict=True)):
-            raise UserError(
-                f"the run in '{path}' translates from {own[0]!r} to {own[1]!r}, and wanted is one from {wanted[0]!r} "
-                f"to {wanted[1]!r}: name another with {flag}"
-            )
-    return functools.partial(best_translations, serving, beam_size=DEFAULT_BEAM)
 
 
 def _with_languages(settings: Settings, languages: tuple[str, str], run: RunFolder) -> Settings:
@@ -327,14 +288,3 @@ def _batches(ids: list[IdPair], settings: Settings, seed: tuple[int, int] | None
         return PairBatches(ids, settings.tokens_per_batch, settings.longest, seed)
     except ValueError as error:
         raise UserError(f"{error}: raise --longest, or name other data") from None
-
-
-def best_translations(serving: TranslationServing, texts: Sequence[str], beam_size: int) -> list[str]:
-    """The translations that the model being trained is judged by; a beam of 1 is greedy."""
-
-    def ask(batch: list[str]) -> Any:
-        return serving.n_best(tf.constant(batch, tf.string), tf.fill([len(batch)], beam_size))
-
-    return [
-        found.decode("utf-8") for found in answers_by_length(ask, texts, _TEXTS_AT_ONCE)["translations"][:, 0].tolist()
-    ]

@@ -24,12 +24,13 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.model_card import train_command
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.text.subwords import BEGINNING, END, PADDING, UNKNOWN, Subwords
+from nlp_lstm.translation import teaching
 from nlp_lstm.translation import train as train_module
 from nlp_lstm.translation.batches import id_pairs
 from nlp_lstm.translation.build import Vocabularies, build_model, load_run
-from nlp_lstm.translation.ensemble import serving_of
+from nlp_lstm.translation.ensemble import best_translations, serving_of
 from nlp_lstm.translation.settings import Settings
-from nlp_lstm.translation.train import best_translations, train
+from nlp_lstm.translation.train import train
 from nlp_lstm.workers import ALONE
 
 
@@ -526,7 +527,7 @@ class TestBackTranslation:
             asked.append((serving, beam_size))
             return ["" if text.startswith("a") else text.upper()[2:] for text in texts]
 
-        monkeypatch.setattr(train_module, "best_translations", translations)
+        monkeypatch.setattr(teaching, "best_translations", translations)
         return asked
 
     @pytest.mark.parametrize("with_extra", [False, True])
