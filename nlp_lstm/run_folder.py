@@ -168,6 +168,11 @@ class RunFolder:
         taken = [{**row, "stage": name} for row in other.metrics() if row["stage"] == stage]
         self.write_metrics([*taken, *(row for row in self.metrics() if row["stage"] != name)])
 
+    def keep_all_earlier(self, other: "RunFolder") -> None:
+        """The same of all stages of a run that this one goes on from, each as an earlier one."""
+        for stage in dict.fromkeys(row["stage"] for row in other.metrics()):
+            self.keep_earlier(other, stage, f"earlier {stage}")
+
     def keep_teachers(self, runs: Sequence[Path], config: dict[str, Any]) -> None:
         """Keep of the runs that this one learns from what `keep_earlier` keeps, and tell what they may have seen.
 

@@ -70,6 +70,7 @@ class TestData:
         def keep(run):
             if teacher := re.search(r"--teacher-model (\S+)", shipped):  # of which the section tells, too
                 run.config_path.write_text(json.dumps({**run.config(), "teacher_model": teacher[1]}))
+                run.write_metrics([*run.metrics(), {"stage": "teaching", "epoch": 1, **FIGURES}])
 
         assert section(card(app, data, known, keep=keep), "Data") == section(shipped, "Data")
         told = section(card(app, "mine.txt", known, keep=keep), "Data")
@@ -187,48 +188,63 @@ class TestCommand:
         assert "Training took 2.0 minutes (3.0 processor minutes) over 2 epochs:" in told
 
 
-@pytest.mark.parametrize(
-    ("runs", "told"), [(["/a/one"], "that a run made"), (["/a/one", "/b/two"], "that 2 runs together made")]
-)
-def test_what_a_translator_learnt_from(card, runs, told):
-    def keep(run):
-        config = {**run.config(), "task": "translation", "teacher_run": runs}
-        run.config_path.write_text(json.dumps(config))
-        taught = {"stage": "teacher 1", "epoch": 7, "val_bleu": 99.0, "seconds": 60.0, "cpu_seconds": 90.0}
-        run.write_metrics([taught, *run.metrics()])
+class TestWhatATranslatorLearntFrom:
+    @pytest.fixture
+    def written(self, card):
+        """From stages beside the training and what else the run was started with, to the card."""
 
-    found = card("translation", "pairs.tsv", None, keep=keep)
-    assert told in section(found, "Data")
-    named = " ".join(f"--teacher-run {run.split('/')[-1]}" for run in runs)
-    assert f"    python apps/translation.py train --data pairs.tsv {named} --run RUN\n" in found
-    assert (
-        "took 2.0 minutes (3.0 processor minutes), the runs before it counted in. The weights after epoch 1 " in found
+        def write(*stages, **config):
+            def keep(run):
+                run.config_path.write_text(json.dumps({**run.config(), "task": "translation", **config}))
+                taught = [{"stage": stage, "epoch": 7, **FIGURES, "val_bleu": 99.0} for stage in stages]
+                run.write_metrics([*taught, *run.metrics()])
+
+            settings = {name: value for name, value in config.items() if name == "start_from"}
+            return card("translation", "pairs.tsv", None, keep=keep, **settings)
+
+        return write
+
+    @pytest.mark.parametrize(
+        ("runs", "told"), [(["/a/one"], "that a run made"), (["/a/one", "/b/two"], "that 2 runs together made")]
     )
-    assert "30.00 on validation" in found and "99.00" not in found
-    assert "it learnt from" not in card("translation", "pairs.tsv", None)
+    def test_runs(self, written, runs, told):
+        found = written(*(f"teacher {number}" for number, _ in enumerate(runs, 1)), "teaching", teacher_run=runs)
+        assert told in section(found, "Data")
+        named = " ".join(f"--teacher-run {run.split('/')[-1]}" for run in runs)
+        assert f"    python apps/translation.py train --data pairs.tsv {named} --run RUN\n" in found
+        minutes = 2.0 + len(runs)
+        assert f"took {minutes} minutes ({1.5 * minutes} processor minutes), the runs before it counted in." in found
+        assert "counted in. The weights after epoch 1 " in found
+        assert "30.00 on validation" in found and "99.00" not in found
 
+    def test_an_exported_model(self, written):
+        found = written("teaching", teacher_model="/models/first")
+        assert "that an exported model made" in section(found, "Data")
+        assert "    python apps/translation.py train --data pairs.tsv --teacher-model first --run RUN\n" in found
+        assert "processor minutes), those of its teacher not counted in. The weights" in found
 
-def test_a_translator_that_an_exported_model_taught(card):
-    def keep(run):
-        config = {**run.config(), "task": "translation", "teacher_model": "/models/first"}
-        run.config_path.write_text(json.dumps(config))
+    def test_back_translations(self, written):
+        found = written("back-translator", "back-translation", back_translation_run="/runs/back")
+        assert "What a run the other way round made of the training translations" in section(found, "Data")
+        assert "    python apps/translation.py train --data pairs.tsv --back-translation-run back --run RUN\n" in found
+        assert "processor minutes), the runs before it counted in. The weights" in found
 
-    found = card("translation", "pairs.tsv", None, keep=keep)
-    assert "that an exported model made" in section(found, "Data")
-    assert "    python apps/translation.py train --data pairs.tsv --teacher-model first --run RUN\n" in found
-    assert "processor minutes), those of its teacher not counted in. The weights" in found
+    def test_what_the_run_did_that_it_went_on_from(self, written):
+        found = written(
+            *("earlier back-translation", "earlier teaching", "earlier training", "earlier earlier training"),
+            start_from="/runs/first",
+        )
+        assert "that an exported model made" in section(found, "Data")
+        assert "What a run the other way round made" in section(found, "Data")
+        assert "went on from the weights of a finished one" in section(found, "Data")
+        assert "    python apps/translation.py train --data pairs.tsv --run RUN --start-from first\n" in found
+        counted = "the runs before it counted in, those of its teacher not counted in. The weights after epoch 1 "
+        assert f"took 5.0 minutes (7.5 processor minutes), {counted}" in found
 
-
-def test_a_translator_that_read_back_translations(card):
-    def keep(run):
-        config = {**run.config(), "task": "translation", "back_translation_run": "/runs/back"}
-        run.config_path.write_text(json.dumps(config))
-
-    found = card("translation", "pairs.tsv", None, keep=keep)
-    assert "What a run the other way round made of the training translations" in section(found, "Data")
-    assert "    python apps/translation.py train --data pairs.tsv --back-translation-run back --run RUN\n" in found
-    assert "processor minutes), the runs before it counted in. The weights" in found
-    assert "the other way round" not in card("translation", "pairs.tsv", None)
+    def test_the_data_alone(self, written):
+        found = written()
+        for words in ("it learnt from", "the other way round", "went on", "counted in"):
+            assert words not in found
 
 
 def test_paragraphs_and_words_of_cards_stay_apart():

@@ -107,8 +107,7 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
         elif earlier is not None:
             if settings.start_stage == TRAINING:
                 _go_on_from(earlier, trained, len(vocabulary), settings)
-                for stage in dict.fromkeys(row["stage"] for row in earlier.metrics()):
-                    run.keep_earlier(earlier, stage, f"earlier {stage}")
+                run.keep_all_earlier(earlier)
             else:
                 _start_from(earlier, lstm.encoder, settings)
                 run.keep_earlier(earlier, PRETRAINING, PRETRAINING)

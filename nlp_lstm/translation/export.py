@@ -27,6 +27,7 @@ from nlp_lstm.translation.limits import (
 )
 from nlp_lstm.translation.serving import TranslationServing
 from nlp_lstm.translation.settings import EXTRA_FINGERPRINT, Settings
+from nlp_lstm.translation.teaching import BACK_TRANSLATION, TEACHING
 from nlp_lstm.weight_matrix import IN_WORDS, refuse_precision
 
 _BATCHING = saved_model.Batching(rows=32, wait_micros=5_000)
@@ -97,6 +98,8 @@ def _model_card(
 ) -> str:
     configs = [run.config() for run in runs]
     rows = [[row for row in run.metrics() if row["stage"] == TRAINING] for run in runs]
+    # Of what it went on from, too.
+    stages = {row["stage"].replace("earlier ", "") for row in runs[0].metrics()}
     return rendered(
         "nlp_lstm.translation",
         "model_card.md.jinja",
@@ -112,9 +115,10 @@ def _model_card(
         beam=DEFAULT_BEAM,
         **facts_of(runs, Settings()),
         best=[max(run, key=lambda row: row["val_bleu"]) for run in rows],
-        teachers=len(configs[0].get("teacher_run", [])),
-        exported_teacher="teacher_model" in configs[0],
-        is_back_translated="back_translation_run" in configs[0],
+        is_taught=TEACHING in stages,
+        teachers=sum(stage.startswith("teacher ") for stage in stages),
+        is_back_translated=BACK_TRANSLATION in stages,
+        went_on=bool(configs[0].get("start_from")),
         alpha=serving.alpha,
         beta=serving.beta,
         longest_text=LONGEST_TEXT,

@@ -42,6 +42,8 @@ class Settings:
     "Share of the pairs that chooses the best epoch, where the source has no validation part of its own."
     encoding: str = ""
     "Encoding of files without a byte order mark, such as `cp1252`; by default UTF-8."
+    start_from: str = ""
+    "Folder of a finished run to go on from: its weights and its subwords; by default weights are drawn."
     subwords: int = 4000
     "Number of subwords, with 256 for bytes: of both languages together, or of each."
     character_coverage: float = 1.0

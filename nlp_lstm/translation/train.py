@@ -1,5 +1,6 @@
 """Training a translator from sentence pairs to a run folder."""
 
+import base64
 import dataclasses
 import functools
 import os
@@ -22,8 +23,10 @@ from nlp_lstm.translation.batches import IdPair, PairBatches, drawn_id_pairs, id
 from nlp_lstm.translation.build import (
     _FILES,
     _SHARED_FILE,
+    TrainedTranslator,
     Vocabularies,
     build_model,
+    load_run,
     load_vocabularies,
     save_vocabularies,
 )
@@ -101,7 +104,12 @@ def train(
         extra, fingerprint = load_extra(extra_data, settings, pairs["validation"])
         files["extra_data"] = extra_data
     # All this before the folder is made, so that what cannot be trained on leaves no run behind.
-    vocabularies = _vocabularies(run, pairs["train"], settings, extra, back_translation_run is not None)
+    has_tag = extra is not None or back_translation_run is not None
+    earlier = _earlier(settings, has_tag) if settings.start_from and workers.is_chief else None
+    if settings.start_from:
+        vocabularies = _taken_from_chief(earlier.vocabularies if earlier else None, workers)
+    else:
+        vocabularies = _vocabularies(run, pairs["train"], settings, extra, has_tag)
     ids = {split: id_pairs(vocabularies, found, settings.source_case) for split, found in pairs.items()}
     for split in ids:
         _batches(ids[split], settings, None)
@@ -134,6 +142,10 @@ def train(
         run.keep_teachers(teacher_runs, config)
         if back_translation_run:
             run.keep_teacher(back_translation_run, config, BACK_TRANSLATOR)
+        if settings.start_from:
+            begun_from = RunFolder(Path(settings.start_from))
+            begun_from.tell_if_cut_otherwise(config)
+            run.keep_all_earlier(begun_from)
     if back_translation_run:
         turned = Pairs(*workers.from_chief(lambda: back_translated_pairs(pairs["train"].target, back, run)))
         turned_ids = id_pairs(vocabularies, turned, settings.source_case)
@@ -146,6 +158,9 @@ def train(
         ids = {**ids, "train": [*ids["train"], *taught_ids]}
     tell_if_slower(settings.precision)
     model = build_model(settings, vocabularies, None if settings.precision == "float32" else "bfloat16")
+    if earlier is not None:  # of several workers the others take them from the chief before the first epoch
+        for weight, found in zip(model.trainable_weights, earlier.model.trainable_weights, strict=True):
+            weight.assign(found)
     print(
         f"{len(pairs['train'].source)} pairs to train on, {len(pairs['validation'].source)} for validation"
         f"{''.join(f', {len(more.ids)} tagged ones in the first {epochs} epochs' for more, epochs in beside)}; "
@@ -187,13 +202,52 @@ def _tell_of_left_out(ids: dict[str, list[IdPair]], settings: Settings) -> None:
             )
 
 
+_MADE_ALIKE = (
+    *("source_language", "target_language", "separate_subwords", "subwords", "character_coverage", "source_case"),
+    *("embedding_size", "encoder_units", "encoder_layers", "decoder_units", "attention", "attention_size"),
+)
+"""Settings that a run and the one that it goes on from have in common."""
+
+
+def _earlier(settings: Settings, has_tag: bool) -> TrainedTranslator:
+    """The finished run to go on from.
+
+    Args:
+        settings: of the run that does.
+        has_tag: whether it reads sources that are tagged.
+    """
+    found = load_run(RunFolder(Path(settings.start_from)))
+    for name in _MADE_ALIKE:
+        before, now = getattr(found.settings, name), getattr(settings, name)
+        if before != now and not ("language" in name and "" in (before, now)):  # not all data tells its languages
+            raise UserError(
+                f"the run in '{settings.start_from}' has {name} {before!r}, this one {now!r}: give "
+                f"--{name.replace('_', '-')} the same value"
+            )
+    if has_tag and TAG not in found.vocabularies.source.pieces:
+        raise UserError(
+            f"the run in '{settings.start_from}' was trained without tagged sources, and has no subword for their tag: "
+            "leave --extra-data and --back-translation-run out, or go on from a run that had one of them"
+        )
+    return found
+
+
+def _taken_from_chief(vocabularies: Vocabularies | None, workers: Workers) -> Vocabularies:
+    def texts() -> list[str]:
+        sides = dict.fromkeys(vocabularies or ())  # once, where both languages share it
+        return [base64.b64encode(side.model).decode("ascii") for side in sides]
+
+    sides = [Subwords(base64.b64decode(text)) for text in workers.from_chief(texts)]
+    return Vocabularies(sides[0], sides[-1])
+
+
 def _vocabularies(
-    run: RunFolder, training: Pairs, settings: Settings, extra: Pairs | None, is_back_translated: bool
+    run: RunFolder, training: Pairs, settings: Settings, extra: Pairs | None, has_tag: bool
 ) -> Vocabularies:
     # Unlike Path.exists this is false for a path that cannot be looked at, of which `run.start` tells.
     if any(os.path.exists(run.path / name) for name in (_SHARED_FILE, _FILES[-1])):
         return load_vocabularies(run)
-    tags: Sequence[str] = [TAG] if is_back_translated or extra is not None else ()
+    tags: Sequence[str] = [TAG] if has_tag else ()
     if extra is not None:
         beside = for_subwords(extra, len(training.source), settings.seed)
         training = Pairs([*training.source, *beside.source], [*training.target, *beside.target])

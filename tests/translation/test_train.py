@@ -599,6 +599,87 @@ class TestBackTranslation:
         assert not (tmp_path / "run").exists()
 
 
+class TestStartFrom:
+    @pytest.fixture
+    def others(self, tmp_path):
+        """Pairs that the run at hand was not trained on."""
+        rng = np.random.default_rng(1)
+        path = tmp_path / "others.tsv"
+        sentences = {" ".join(rng.choice(list("bcdefg"), 8)) for _ in range(60)}
+        path.write_text("".join(f"{sentence}\t{sentence.upper()}\n" for sentence in sorted(sentences)))
+        return str(path)
+
+    def test_weights_and_subwords_are_those_of_the_other_run(self, begun, whole, others, tiny, capsys):
+        model, _, run = begun(others, start_from=str(whole.path), seed=5)
+        earlier, found = load_run(whole), load_run(run)
+        assert found.vocabularies.digest() == earlier.vocabularies.digest()
+        assert found.vocabularies.are_shared
+        for weight, expected in zip(model.model.trainable_weights, earlier.model.trainable_weights, strict=True):
+            np.testing.assert_array_equal(weight, expected)
+        assert run.earlier_configs() == [whole.config()]
+        stages = [(row["stage"], row["epoch"]) for row in run.metrics()]
+        assert stages == [("earlier training", number) for number in range(1, tiny.epochs + 1)]
+        assert f"--start-from {whole.path.name}" in train_command(run.config(), Settings())
+        assert f"the run in '{whole.path}' was trained on other data than this one" in capsys.readouterr().err
+
+    def test_nothing_is_told_of_the_same_data(self, begun, whole, source, capsys):
+        begun(source, start_from=str(whole.path), epochs=1)
+        assert "was trained on other data" not in capsys.readouterr().err
+
+    def test_languages_with_subwords_of_their_own(self, begun, source):
+        *_, first = begun(source, separate_subwords=True)
+        *_, second = begun(source, separate_subwords=True, start_from=str(first.path))
+        before, after = load_run(first).vocabularies, load_run(second).vocabularies
+        assert not after.are_shared
+        assert [side.model for side in after] == [side.model for side in before]
+
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ({"encoder_units": 4}, "has encoder_units 8, this one 4: give --encoder-units the same value"),
+            ({"subwords": 290}, "has subwords 300, this one 290: give --subwords the same value"),
+            ({"separate_subwords": True}, "has separate_subwords False, this one True: give --separate-subwords"),
+            ({"attention": "additive"}, "has attention 'dot', this one 'additive': give --attention the same"),
+            ({"source_case": "keep"}, "has source_case 'lower', this one 'keep': give --source-case the same"),
+        ],
+    )
+    def test_one_of_another_make_leaves_no_run(self, begun, whole, others, tmp_path, changed, words):
+        with pytest.raises(UserError, match=f"the run in '{re.escape(str(whole.path))}' {words}"):
+            begun(others, start_from=str(whole.path), **changed)
+        assert not (tmp_path / "run0").exists()
+
+    def test_one_of_other_languages_leaves_no_run(self, begun, whole, copy_of, others, tmp_path):
+        other = copy_of(whole.path)
+        other.config_path.write_text(json.dumps({**other.config(), "source_language": "en", "target_language": "de"}))
+        begun(others, start_from=str(other.path), source_language="en")  # which is all that is told
+        with pytest.raises(UserError, match="has target_language 'de', this one 'fr': give --target-language the same"):
+            begun(others, start_from=str(other.path), source_language="en", target_language="fr")
+        assert not (tmp_path / "run1").exists()
+
+    def test_tagged_sources_need_one_that_had_such(self, begun, whole, source, extra, tmp_path):
+        with pytest.raises(UserError, match="was trained without tagged sources"):
+            begun(source, start_from=str(whole.path), extra_data=extra)
+        assert not (tmp_path / "run0").exists()
+        *_, first = begun(source, extra_data=extra)
+        _, stage, _ = begun(source, extra_data=extra, start_from=str(first.path), epochs=2, extra_epochs=1)
+        (tag,) = load_run(first).vocabularies.source.tags
+        assert {one[-1] for one, _ in sentences_of(stage.batches(1))} == {tag, END}
+
+    def test_what_is_no_run(self, begun, source, tmp_path):
+        with pytest.raises(UserError, match="is no training run"):
+            begun(source, start_from=str(tmp_path / "nothing"))
+        assert not (tmp_path / "run0").exists()
+
+    @pytest.mark.thorough
+    def test_it_is_trained_on_from_there(self, whole, source, tiny, tmp_path):
+        run = RunFolder(tmp_path / "run")
+        settings = dataclasses.replace(tiny, start_from=str(whole.path), epochs=1, learning_rate=1e-12, averaging=0.0)
+        train(source, run, settings)
+        (row,) = [row for row in run.metrics() if row["stage"] == "training"]
+        best = max((row for row in whole.metrics()), key=lambda row: row["val_bleu"])
+        assert (row["val_loss"], row["val_bleu"]) == pytest.approx((best["val_loss"], best["val_bleu"]), rel=1e-4)
+
+
 class Echo:
     """A model that says what it hears, and remembers how much at once."""
 
