@@ -107,7 +107,8 @@ def train(
     has_tag = extra is not None or back_translation_run is not None
     earlier = _earlier(settings, has_tag) if settings.start_from and workers.is_chief else None
     if settings.start_from:
-        vocabularies = _taken_from_chief(earlier.vocabularies if earlier else None, workers)
+        vocabularies, languages = _taken_from_chief(earlier, workers)
+        settings = _with_languages(settings, languages, run)
     else:
         vocabularies = _vocabularies(run, pairs["train"], settings, extra, has_tag)
     ids = {split: id_pairs(vocabularies, found, settings.source_case) for split, found in pairs.items()}
@@ -232,13 +233,21 @@ def _earlier(settings: Settings, has_tag: bool) -> TrainedTranslator:
     return found
 
 
-def _taken_from_chief(vocabularies: Vocabularies | None, workers: Workers) -> Vocabularies:
-    def texts() -> list[str]:
-        sides = dict.fromkeys(vocabularies or ())  # once, where both languages share it
-        return [base64.b64encode(side.model).decode("ascii") for side in sides]
+def _taken_from_chief(earlier: TrainedTranslator | None, workers: Workers) -> tuple[Vocabularies, tuple[str, str]]:
+    """The subwords and the languages of the run to go on from, which the chief alone need have."""
 
-    sides = [Subwords(base64.b64decode(text)) for text in workers.from_chief(texts)]
-    return Vocabularies(sides[0], sides[-1])
+    def told() -> dict[str, Any]:
+        assert earlier is not None
+        sides = dict.fromkeys(earlier.vocabularies)  # once, where both languages share it
+        return {
+            "subwords": [base64.b64encode(side.model).decode("ascii") for side in sides],
+            "languages": [earlier.settings.source_language, earlier.settings.target_language],
+        }
+
+    found = workers.from_chief(told)
+    sides = [Subwords(base64.b64decode(text)) for text in found["subwords"]]
+    source, target = found["languages"]
+    return Vocabularies(sides[0], sides[-1]), (source, target)
 
 
 def _vocabularies(

@@ -648,10 +648,11 @@ class TestStartFrom:
             begun(others, start_from=str(whole.path), **changed)
         assert not (tmp_path / "run0").exists()
 
-    def test_one_of_other_languages_leaves_no_run(self, begun, whole, copy_of, others, tmp_path):
+    def test_its_languages_are_taken_and_others_leave_no_run(self, begun, whole, copy_of, others, tmp_path):
         other = copy_of(whole.path)
         other.config_path.write_text(json.dumps({**other.config(), "source_language": "en", "target_language": "de"}))
-        begun(others, start_from=str(other.path), source_language="en")  # which is all that is told
+        *_, run = begun(others, start_from=str(other.path), source_language="en")  # which is all that the data tells
+        assert (run.config()["source_language"], run.config()["target_language"]) == ("en", "de")
         with pytest.raises(UserError, match="has target_language 'de', this one 'fr': give --target-language the same"):
             begun(others, start_from=str(other.path), source_language="en", target_language="fr")
         assert not (tmp_path / "run1").exists()
