@@ -173,6 +173,16 @@ class RunFolder:
         for stage in dict.fromkeys(row["stage"] for row in other.metrics()):
             self.keep_earlier(other, stage, f"earlier {stage}")
 
+    def keep_run_gone_on_from(self, other: "RunFolder", config: dict[str, Any]) -> None:
+        """The same, and tell what it may have seen.
+
+        Args:
+            other: the run that this one goes on from.
+            config: this run's.
+        """
+        other.tell_if_cut_otherwise(config)
+        self.keep_all_earlier(other)
+
     def keep_teachers(self, runs: Sequence[Path], config: dict[str, Any]) -> None:
         """Keep of the runs that this one learns from what `keep_earlier` keeps, and tell what they may have seen.
 

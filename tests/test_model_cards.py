@@ -273,6 +273,23 @@ def test_what_a_character_model_learnt_from(card, runs, told):
     assert "learnt what" not in card("char_lm", "plays.txt", None)
 
 
+def test_a_character_model_that_went_on_from_another(card, tmp_path):
+    first = RunFolder(tmp_path / "first")
+    first.start({"task": "char_lm", "data": "/data/plays.txt", "units": 64})
+    first.write_metrics([{"stage": "training", "epoch": 1, **FIGURES, "val_loss": 0.1}])
+
+    def keep(run):
+        run.config_path.write_text(json.dumps({**run.config(), "task": "char_lm", "start_from": str(first.path)}))
+        run.keep_all_earlier(first)
+
+    found = card("char_lm", "plays.txt", None, keep=keep, start_from=str(first.path))
+    assert "went on from the weights of a finished one" in section(found, "Data")
+    assert "    python apps/char_lm.py train --data plays.txt --run RUN --units 64\n" in found
+    assert "    python apps/char_lm.py train --data plays.txt --run RUN --start-from first\n" in found
+    assert "took 2.0 minutes (3.0 processor minutes) over 1 epochs (minutes of the runs before it counted in)" in found
+    assert "went on" not in card("char_lm", "plays.txt", None)
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

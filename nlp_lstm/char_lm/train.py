@@ -82,6 +82,8 @@ def train(
         with atomic_path(run.path / "symbols.json") as path:
             symbols.save(path)
         run.keep_teachers(teacher_runs, config)
+        if settings.start_from:
+            run.keep_run_gone_on_from(RunFolder(Path(settings.start_from)), config)
     tell_if_slower(settings.precision)
     model = build_model(settings, len(symbols), settings.precision)
     if earlier is not None:

@@ -118,7 +118,6 @@ def _model_card(
         is_taught=TEACHING in stages,
         teachers=sum(stage.startswith("teacher ") for stage in stages),
         is_back_translated=BACK_TRANSLATION in stages,
-        went_on=bool(configs[0].get("start_from")),
         alpha=serving.alpha,
         beta=serving.beta,
         longest_text=LONGEST_TEXT,

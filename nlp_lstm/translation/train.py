@@ -144,9 +144,7 @@ def train(
         if back_translation_run:
             run.keep_teacher(back_translation_run, config, BACK_TRANSLATOR)
         if settings.start_from:
-            begun_from = RunFolder(Path(settings.start_from))
-            begun_from.tell_if_cut_otherwise(config)
-            run.keep_all_earlier(begun_from)
+            run.keep_run_gone_on_from(RunFolder(Path(settings.start_from)), config)
     if back_translation_run:
         turned = Pairs(*workers.from_chief(lambda: back_translated_pairs(pairs["train"].target, back, run)))
         turned_ids = id_pairs(vocabularies, turned, settings.source_case)

@@ -307,7 +307,11 @@ class TestStartFrom:
         before, after = (load_run(found)[0].trainable_weights for found in (whole, run))
         for expected, found in zip(before, after, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-6)
-        assert run.metrics()[0]["val_loss"] == pytest.approx(min(row["val_loss"] for row in whole.metrics()), rel=1e-4)
+        *earlier, row = run.metrics()
+        assert row["val_loss"] == pytest.approx(min(row["val_loss"] for row in whole.metrics()), rel=1e-4)
+        # So that its card tells all that it took.
+        assert earlier == [{**row, "stage": "earlier training"} for row in whole.metrics()]
+        assert run.earlier_configs() == [whole.config()]
 
     @pytest.mark.parametrize("other", [{"units": 8}, {"layers": 1}, {"unit": "byte"}, {"embedding_size": 5}])
     def test_other_sizes_or_symbols_are_refused_and_leave_no_run(self, whole, source, tmp_path, other):
