@@ -1,6 +1,7 @@
 """What the model cards of all apps tell of a run: how it was trained, how long that took, how well it did."""
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,14 +34,11 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
         `commands` that trained the model, `evaluations` that were kept in the first run, `minutes` and
         `processor_minutes` of all of them together; the functions `figure` and `cell`.
     """
-    rows = [row for run in runs for row in run.metrics()]
+    # A run that several others built on is kept in each of them under other names, and took its time once.
+    rows = list({json.dumps({**row, "stage": ""}): row for run in runs for row in run.metrics()}.values())
+    commands = [train_command(config, defaults) for run in runs for config in (*run.earlier_configs(), run.config())]
     return {
-        "commands": [
-            command
-            for run in runs
-            for config in (*run.earlier_configs(), run.config())
-            if (command := train_command(config, defaults))
-        ],
+        "commands": list(dict.fromkeys(filter(None, commands))),
         "evaluations": [{**found, "data": Path(found["data"]).name} for found in runs[0].evaluations()],
         "minutes": sum(row["seconds"] for row in rows) / 60,
         "processor_minutes": sum(row["cpu_seconds"] for row in rows) / 60,

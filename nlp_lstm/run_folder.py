@@ -194,10 +194,15 @@ class RunFolder:
             self.keep_teacher(path, config, f"teacher {number}")
 
     def keep_teacher(self, path: Path, config: dict[str, Any], name: str) -> None:
-        """The same of one run, whose metrics get this name."""
+        """The same of one run, whose metrics of training get this name."""
         teacher = RunFolder(path)
         teacher.tell_if_cut_otherwise(config)
-        self.keep_earlier(teacher, TRAINING, name)
+        self.keep_all_of_teacher(teacher, name)
+
+    def keep_all_of_teacher(self, teacher: "RunFolder", name: str) -> None:
+        """The same without a word; what a teacher's training built on keeps its names behind that of the teacher."""
+        for stage in dict.fromkeys(row["stage"] for row in teacher.metrics()):
+            self.keep_earlier(teacher, stage, name if stage == TRAINING else f"before {name}: {stage}")
 
     def tell_if_cut_otherwise(self, config: dict[str, Any], names: Sequence[str] = ()) -> None:
         """Tell on standard error where this run, a teacher, may have seen the validation texts of its student.

@@ -1,6 +1,7 @@
 """Model cards: what they tell of data goes by what it holds, and of a run, its command, figures and intervals."""
 
 import dataclasses
+import itertools
 import json
 import shlex
 from pathlib import Path
@@ -24,7 +25,13 @@ from nlp_lstm.translation import export as translation
 from nlp_lstm.translation.settings import Settings as TranslationSettings
 
 SHIPPED = Path(__file__).parents[1] / "saved_models"
-FIGURES = {"loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.8, "val_bleu": 30.0, "seconds": 60.0, "cpu_seconds": 90.0}
+LOSSES = itertools.count(1.0)
+
+
+def row(stage, **figures):
+    """Of an epoch's metrics, a minute long; no two epochs are quite alike."""
+    found = {"stage": stage, "epoch": 1, "loss": next(LOSSES), "val_loss": 1.0, "val_accuracy": 0.8, "val_bleu": 30.0}
+    return found | {"seconds": 60.0, "cpu_seconds": 90.0} | figures
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def card(tmp_path):
         fingerprints = {name: fingerprint for fingerprint, name in known_sets._KNOWN.items()}
         config = {"data": f"/data/{data}", "source_file": None}
         run.start(config | ({"data_sha256": fingerprints[known]} if known else {}))
-        run.write_metrics([{"stage": "training", "epoch": 1, **FIGURES}])
+        run.write_metrics([row("training")])
         keep(run)
         if app == "char_lm":
             return char_lm._model_card(run, CharLmSettings(**settings), 66, 1000, "float32", "To be", 4_100_000)
@@ -77,8 +84,7 @@ class TestData:
         settings = {"start_from": "earlier"} if commands and "--start-from" in commands[-1] else {}
 
         def keep(run):
-            rows = [{"stage": stage, "epoch": 1, **FIGURES} for stage in dict.fromkeys(found)]
-            run.write_metrics([*run.metrics(), *rows])
+            run.write_metrics([*run.metrics(), *map(row, dict.fromkeys(found))])
 
         assert section(card(app, data, known, keep=keep, **settings), "Data") == section(shipped, "Data")
         told = section(card(app, "mine.txt", known, keep=keep, **settings), "Data")
@@ -182,8 +188,7 @@ class TestCommand:
     def test_that_of_the_run_it_starts_from_stands_before_it(self, card, tmp_path):
         earlier = RunFolder(tmp_path / "language-model")
         earlier.start({"task": "sentiment", "data": "/data/imdb", "pretraining_passes": 3.0})
-        rows = [{"stage": "pretraining", "epoch": 1, **FIGURES}, {"stage": "training", "epoch": 1, **FIGURES}]
-        earlier.write_metrics(rows)
+        earlier.write_metrics([row("pretraining"), row("training")])
 
         def keep(run):
             run.config_path.write_text(json.dumps({**run.config(), "task": "sentiment", "start_from": "/a/earlier"}))
@@ -196,6 +201,30 @@ class TestCommand:
         assert "Training took 2.0 minutes (3.0 processor minutes) over 2 epochs:" in told
 
 
+def test_what_teachers_and_earlier_runs_built_on_took_its_time_once(card, tmp_path):
+    """Two rounds of translating there and back: the run of the other direction is behind all of them."""
+    back, first = RunFolder(tmp_path / "back"), RunFolder(tmp_path / "first")
+    for run, number in ((back, 1), (first, 2)):
+        run.start({"task": "translation", "data": "/data/pairs.tsv", "seed": number})
+        run.write_metrics([row("training"), row("training", epoch=2)])
+    first.keep_teacher(back.path, first.config(), "back-translator")
+    first.write_metrics([*first.metrics(), row("back-translation")])
+
+    def keep(run):
+        places = {"teacher_run": [str(first.path)], "back_translation_run": str(back.path)}
+        run.config_path.write_text(json.dumps({**run.config(), "task": "translation", **places}))
+        for _ in range(2):  # as each time it goes on
+            run.keep_teachers([first.path], run.config())
+            run.keep_teacher(back.path, run.config(), "back-translator")
+        run.write_metrics([*run.metrics(), row("teaching"), row("back-translation")])
+
+    found = card("translation", "pairs.tsv", None, keep=keep)
+    assert "Training took 8.0 minutes (12.0 processor minutes), the runs before it counted in. The weights" in found
+    commands = [line.split("--run RUN")[-1] for line in found.splitlines() if line.startswith("    python")]
+    assert commands == [" --seed 1", " --seed 2", ""]
+    assert "that a run made" in section(found, "Data")
+
+
 class TestWhatATranslatorLearntFrom:
     @pytest.fixture
     def written(self, card):
@@ -204,7 +233,7 @@ class TestWhatATranslatorLearntFrom:
         def write(*stages, **config):
             def keep(run):
                 run.config_path.write_text(json.dumps({**run.config(), "task": "translation", **config}))
-                taught = [{"stage": stage, "epoch": 7, **FIGURES, "val_bleu": 99.0} for stage in stages]
+                taught = [row(stage, epoch=7, val_bleu=99.0) for stage in stages]
                 run.write_metrics([*taught, *run.metrics()])
 
             settings = {name: value for name, value in config.items() if name == "start_from"}
@@ -267,8 +296,7 @@ def test_what_a_character_model_learnt_from(card, runs, told):
     def keep(run):
         config = {**run.config(), "task": "char_lm", "teacher_run": runs}
         run.config_path.write_text(json.dumps(config))
-        taught = {"stage": "teacher 1", "epoch": 1, "val_loss": 0.1, "seconds": 60.0, "cpu_seconds": 90.0}
-        run.write_metrics([taught, *run.metrics()])
+        run.write_metrics([row("teacher 1", val_loss=0.1), *run.metrics()])
 
     found = card("char_lm", "plays.txt", None, keep=keep)
     assert told in section(found, "Data")
@@ -284,7 +312,7 @@ def test_what_a_character_model_learnt_from(card, runs, told):
 def test_a_character_model_that_went_on_from_another(card, tmp_path):
     first = RunFolder(tmp_path / "first")
     first.start({"task": "char_lm", "data": "/data/plays.txt", "units": 64})
-    first.write_metrics([{"stage": "training", "epoch": 1, **FIGURES, "val_loss": 0.1}])
+    first.write_metrics([row("training", val_loss=0.1)])
 
     def keep(run):
         run.config_path.write_text(json.dumps({**run.config(), "task": "char_lm", "start_from": str(first.path)}))
@@ -299,7 +327,7 @@ def test_a_character_model_that_went_on_from_another(card, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("accuracies", "told"),
     [
         (
             {"ngram_accuracy": 0.914, "vector_accuracy": 0.9246, "lstm_accuracy": 0.92, "accuracy": 0.933},
@@ -316,16 +344,15 @@ def test_a_character_model_that_went_on_from_another(card, tmp_path):
         ({"ngram_accuracy": 0.914, "accuracy": 0.914}, "n-grams 0.9140."),
     ],
 )
-def test_what_labelled_texts_without_labels(card, row, told):
+def test_what_labelled_texts_without_labels(card, accuracies, told):
     def keep(run):
-        run.write_metrics(
-            [*run.metrics(), {"stage": "teaching", "epoch": 1, **row, "seconds": 60.0, "cpu_seconds": 90.0}]
-        )
+        told = {"stage": "teaching", "epoch": 1, **accuracies, "seconds": 60.0, "cpu_seconds": 90.0}
+        run.write_metrics([*run.metrics(), told])
 
     figures = section(card("sentiment", "reviews", None, keep=keep), "Figures")
     assert f"right on so many of the validation texts: {told}\n" in figures
-    assert ("The vectors are learnt from all these texts" in figures) == ("vector_accuracy" in row)
-    assert ("mixture were set on these same texts" in figures) == (len(row) > 2)
+    assert ("The vectors are learnt from all these texts" in figures) == ("vector_accuracy" in accuracies)
+    assert ("mixture were set on these same texts" in figures) == (len(accuracies) > 2)
     assert "Training took 2.0 minutes (3.0 processor minutes) over 1 epochs:" in figures
 
 

@@ -26,7 +26,7 @@ from nlp_lstm.errors import UserError
 
 TESTS = Path(__file__).parent
 SHIPPED = TESTS.parent / "saved_models"
-LARGEST = {"sentiment": 20_000_000, "char_lm": 16_000_000, "translation": 16_000_000}  # bytes of a version that ships
+LARGEST = {"sentiment": 20_000_000, "char_lm": 16_000_000, "translation": 20_000_000}  # bytes of a version that ships
 
 
 class Lengths(tf.Module):

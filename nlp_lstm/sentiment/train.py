@@ -120,7 +120,7 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
     if settings.teacher_order and unlabelled:
         went_on = settings.start_stage == TRAINING and settings.start_from == settings.teacher_run  # kept already
         if teacher is not None and teacher.run is not None and not went_on:
-            run.keep_earlier(teacher.run, TRAINING, "teacher")
+            run.keep_all_of_teacher(teacher.run, "teacher")
         how = (training, validation, unlabelled, vocabulary, teacher, run, settings)
         labels = workers.from_chief(lambda: taught_labels(*how))
         taught = EncodedTexts([*training.ids, *unlabelled], [*training.labels, *labels])

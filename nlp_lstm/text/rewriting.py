@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nlp_lstm.text.integer_table import integer_table
+
 _NO_LABEL = -1
 
 
@@ -75,7 +77,7 @@ class Rules:
 
     def _longest_prefixes(self, symbols: Any) -> tuple[Any, Any]:
         """The bytes that the longest fitting left side has, 0 for none, and the value of its rule, at each byte."""
-        label, link, has_value = (tf.constant(array) for array in (self.label, self.link, self.has_value))
+        label, link, has_value = integer_table(self.label), integer_table(self.link), tf.constant(self.has_value)
         time = tf.shape(symbols)[1]
 
         def is_reading(_offset: Any, _unit: Any, reading: Any, _length: Any, _value: Any, _padded: Any) -> Any:
@@ -84,7 +86,7 @@ class Rules:
         def body(offset: Any, unit: Any, reading: Any, length: Any, value: Any, padded: Any) -> tuple[Any, ...]:
             byte = padded[:, :time]
             following = tf.where(reading, tf.bitwise.bitwise_xor(unit, byte), 0)
-            reading = reading & (tf.cast(tf.gather(label, following), tf.int32) == byte)
+            reading = reading & (tf.gather(label, following) == byte)
             unit = tf.bitwise.bitwise_xor(following, tf.gather(link, following))
             ends = reading & tf.gather(has_value, following)
             found = tf.gather(link, tf.where(ends, unit, 0))
@@ -116,6 +118,6 @@ class Rules:
             maximum_iterations=steps,
         )
         replaced, kept = (tf.transpose(tf.ensure_shape(flags.stack(), [None, None])) for flags in found)  # (B, T)
-        right_side = tf.gather(tf.constant(self.right_sides, tf.string), tf.gather(tf.constant(self.number), value))
+        right_side = tf.gather(tf.constant(self.right_sides, tf.string), tf.gather(integer_table(self.number), value))
         own = tf.strings.bytes_split(text).to_tensor("")
         return tf.strings.reduce_join(tf.where(replaced, right_side, tf.where(kept, own, "")), axis=1)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nlp_lstm.text.integer_table import integer_table
+
 _ROOT, _DEAD = 0, 1
 _NO_VALUE = -1
 
@@ -82,7 +84,7 @@ class Trie:
             For each length from 1 to `longest` an int32 `(batch, time)`: the number of the key of that length that
             begins at this place, or -1.
         """
-        base, parent, value = (tf.constant(array) for array in (self.base, self.parent, self.value))
+        base, parent, value = (integer_table(array) for array in (self.base, self.parent, self.value))
         time = tf.shape(symbols)[1]
         padded = tf.pad(symbols, [[0, 0], [0, self.longest]])
         node = tf.fill(tf.shape(symbols), _ROOT)

@@ -154,7 +154,7 @@ class TranslationServing(tf.Module):
             "translation": self._told(found.ids[:, :1])[:, 0],
             "score": found.scores[:, 0],
             "source_pieces": self._source_spelled(source),
-            "target_pieces": self.subwords.spelled(best),
+            "target_pieces": self._spelled(best),
             "attention": attention,
             "source_length": tf.reduce_sum(tf.cast(source != PADDING, tf.int32), axis=1),
             "target_length": target_length,
@@ -217,8 +217,12 @@ class TranslationServing(tf.Module):
         )
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
+    def _spelled(self, ids: Any) -> Any:
+        return self.subwords.spelled(ids)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def _source_spelled(self, ids: Any) -> Any:
-        return self.source_subwords.spelled(ids)
+        return self._spelled(ids) if self.source_subwords is self.subwords else self.source_subwords.spelled(ids)
 
     def _encode(self, source: Any) -> tuple[list[Any], list[Any]]:
         """All models' states before the first id, one after the other, and their memories."""

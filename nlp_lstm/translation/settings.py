@@ -44,7 +44,7 @@ class Settings:
     "Encoding of files without a byte order mark, such as `cp1252`; by default UTF-8."
     start_from: str = ""
     "Folder of a finished run to go on from: its weights and its subwords; by default weights are drawn."
-    subwords: int = 4000
+    subwords: int = 8000
     "Number of subwords, with 256 for bytes: of both languages together, or of each."
     character_coverage: float = 1.0
     "Share of the characters that must be subwords; 0.9995 spells the rarest of Chinese or Japanese in bytes."
