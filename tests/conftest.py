@@ -351,7 +351,7 @@ def exported_translation(tmp_path_factory) -> Callable[[str], ExportedTranslatio
     from nlp_lstm.translation.export import export_runs
     from nlp_lstm.translation.settings import Settings
 
-    def finished_run(folder, model, settings, vocabularies):
+    def finished_run(folder, model, settings, vocabularies, loss):
         """As training would have left it."""
         run = RunFolder(folder)
         config = {"task": "translation", "data": "letters.tsv", "source_file": None, "target_file": None}
@@ -360,13 +360,8 @@ def exported_translation(tmp_path_factory) -> Callable[[str], ExportedTranslatio
         for name, subwords in zip(names, vocabularies, strict=False):
             subwords.save(folder / f"{name}.model")
         model.save_weights(run.model_weights)
-        times = {"seconds": 60.0, "cpu_seconds": 150.0}
-        run.write_metrics(
-            [
-                {"stage": "training", "epoch": epoch, "val_bleu": bleu, **times}
-                for epoch, bleu in ((1, 34.567), (2, 30.0))
-            ]
-        )
+        row = {"stage": "training", "loss": loss, "seconds": 60.0, "cpu_seconds": 150.0}
+        run.write_metrics([{**row, "epoch": epoch, "val_bleu": bleu} for epoch, bleu in ((1, 34.567), (2, 30.0))])
         return folder
 
     @functools.cache
@@ -397,7 +392,8 @@ def exported_translation(tmp_path_factory) -> Callable[[str], ExportedTranslatio
             model.output_bias.assign(favoured)
         folder = tmp_path_factory.mktemp("exported")
         runs = [
-            finished_run(folder / f"run{number}", model, settings, vocabularies) for number, model in enumerate(models)
+            finished_run(folder / f"run{number}", model, settings, vocabularies, loss=float(number))
+            for number, model in enumerate(models)
         ]
         export_runs(
             runs, folder / "translation", *translator["penalties"], precision=translator.get("precision", "float32")
