@@ -88,7 +88,7 @@ def keras_model(folder, saved):
         **{
             name: given[name] == "True" if kind is bool else kind(given[name])
             for name, kind in kinds.items()
-            if name in given  # a model may be older than a setting
+            if given.get(name, "None") != "None"  # a model may be older than a setting
         }
     )
     if len(saved.resources) > 2 or settings.separate_subwords:

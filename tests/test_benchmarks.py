@@ -65,6 +65,20 @@ def test_what_the_page_asks_for_behind_what_it_draws():
 
 @pytest.mark.thorough
 @shipped_models.needed
+def test_translation(tmp_path):
+    """The loop over Keras's model, built anew by the card of what ships, finds the same translations."""
+    (tmp_path / "captions.en").write_text("A man is riding a bike.\nTwo dogs play.\nA girl in a red coat.\n")
+    found = run("translation", "--rounds", "1", "--source-file", str(tmp_path / "captions.en"))
+    assert found["sentences"] == 3
+    assert found["largest_score_difference"] < 1e-4
+    for name in ("sentences_per_second", "single_sentences_per_second", "subword_sentences_per_minute"):
+        assert found[name] > 0
+    ratio = found["sentences_per_second"] / found["loop_sentences_per_second"]
+    assert found["times_loop"] == pytest.approx(ratio, rel=0.02, abs=0.051)
+
+
+@pytest.mark.thorough
+@shipped_models.needed
 def test_bulk():
     rows = 7
     found = run("bulk", "--app", "sentiment", "--rows", str(rows), "--workers", "1")
