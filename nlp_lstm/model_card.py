@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlp_lstm.run_folder import RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.visible import for_terminal
 
 # Settings that name a place: a reader of the card has others.
@@ -32,7 +32,8 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
 
     Returns:
         `commands` that trained the model, `evaluations` that were kept in the first run, `minutes` and
-        `processor_minutes` of all of them together; the functions `figure` and `cell`.
+        `processor_minutes` of all of them together; `earlier_data`, with the fingerprint of each, that runs before the
+        first one were trained on and it was not; the functions `figure` and `cell`.
     """
     # A run that several others built on is kept in each of them under other names, and took its time once.
     rows = list({json.dumps({**row, "stage": ""}): row for run in runs for row in run.metrics()}.values())
@@ -40,11 +41,23 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
     return {
         "commands": list(dict.fromkeys(filter(None, commands))),
         "evaluations": [{**found, "data": Path(found["data"]).name} for found in runs[0].evaluations()],
+        "earlier_data": _earlier_data(runs[0]),
         "minutes": sum(row["seconds"] for row in rows) / 60,
         "processor_minutes": sum(row["cpu_seconds"] for row in rows) / 60,
         "figure": figure_with_interval,
         "cell": table_cell,
     }
+
+
+def _earlier_data(run: RunFolder) -> list[tuple[str, str | None]]:
+    own = run.config()
+    found = {
+        (Path(config["data"]).name, config.get(DATA_FINGERPRINT))
+        for config in run.earlier_configs()
+        # Runs of before have no fingerprint.
+        if config.get(DATA_FINGERPRINT, own.get(DATA_FINGERPRINT)) != own.get(DATA_FINGERPRINT)
+    }
+    return sorted(found, key=str)
 
 
 def train_command(config: Mapping[str, Any], defaults: Any) -> str:

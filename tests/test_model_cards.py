@@ -323,7 +323,27 @@ def test_a_character_model_that_went_on_from_another(card, tmp_path):
     assert "    python apps/char_lm.py train --data plays.txt --run RUN --units 64\n" in found
     assert "    python apps/char_lm.py train --data plays.txt --run RUN --start-from first\n" in found
     assert "took 2.0 minutes (3.0 processor minutes) over 1 epochs (minutes of the runs before it counted in)" in found
-    assert "went on" not in card("char_lm", "plays.txt", None)
+    for words in ("went on", "builds on"):
+        assert words not in card("char_lm", "plays.txt", None)
+
+
+def test_what_a_character_model_read_before_its_data(card, tmp_path):
+    """On the road of its weights and on that of what teaches it; what it reads itself is told of once."""
+    runs = {name: RunFolder(tmp_path / name) for name in ("reviews", "sentences", "same")}
+    for name, run in runs.items():
+        run.start({"task": "char_lm", "data": f"/data/{name}", "data_sha256": name.replace("same", "own")})
+        run.write_metrics([row("training")])
+
+    def keep(run):
+        run.config_path.write_text(json.dumps({**run.config(), "task": "char_lm", "data_sha256": "own"}))
+        run.keep_all_earlier(runs["reviews"])
+        run.keep_all_earlier(runs["same"])
+        run.keep_all_of_teacher(runs["sentences"], "teacher 1")
+
+    told = section(card("char_lm", "plays.txt", None, keep=keep, start_from="/runs/reviews"), "Data")
+    first, second = (f"Runs that it builds on were trained on `{name}`.\n" for name in ("reviews", "sentences"))
+    assert f"{first}\n{second}" in told
+    assert told.count("builds on") == 2
 
 
 @pytest.mark.parametrize(

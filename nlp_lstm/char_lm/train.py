@@ -18,12 +18,16 @@ from nlp_lstm.datasets.known_sets import fingerprint_of_texts
 from nlp_lstm.errors import UserError
 from nlp_lstm.files import atomic_path
 from nlp_lstm.models.language_model import CarriedStateTraining, LanguageModel
+from nlp_lstm.notices import tell
 from nlp_lstm.processor import tell_if_slower
 from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.text.symbols import Symbols
 from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, Workers
+
+_SIZES = ("unit", "embedding_size", "units", "layers", "layer_normalization")
+"""Settings in which a model is as that which it goes on from."""
 
 
 def train(
@@ -65,7 +69,7 @@ def train(
         raise UserError(
             f"--batch-size is {settings.batch_size}: expected at least the number of workers, {workers.number}"
         )
-    earlier = _earlier_weights(settings, symbols) if settings.start_from and workers.is_chief else None
+    earlier = _load_earlier(settings, symbols) if settings.start_from and workers.is_chief else None
     teachers = load_teachers(teacher_runs, symbols, len(ids["train"]))
     # Only now, so that a source that cannot be read leaves no run folder behind.
     fingerprint = {DATA_FINGERPRINT: fingerprint_of_texts(texts)}
@@ -87,8 +91,10 @@ def train(
     tell_if_slower(settings.precision)
     model = build_model(settings, len(symbols), settings.precision)
     if earlier is not None:
-        for weight, value in zip(model.trainable_weights, earlier, strict=True):
-            weight.assign(value)
+        model.begin_with(*earlier)
+        new = int(np.sum(earlier[1] < 0))
+        if new:
+            tell(f"{new} of the {len(symbols)} symbols are new to the run in '{settings.start_from}'")
     print(
         f"{len(ids['train'])} {settings.unit}s to train on, {len(ids['validation'])} for validation; "
         f"{len(symbols)} symbols, {model.count_params()} weights",
@@ -100,16 +106,16 @@ def train(
         save_weights(model, run.model_weights)
 
 
-def _earlier_weights(settings: Settings, symbols: Symbols) -> list[Any]:
-    earlier, known, _ = load_run(RunFolder(Path(settings.start_from)))
-    expected = [weight.shape for weight in build_model(settings, len(symbols)).trainable_weights]
-    weights = [keras.ops.convert_to_numpy(weight) for weight in earlier.trainable_weights]
-    if known.spelling != symbols.spelling or [weight.shape for weight in weights] != expected:
+def _load_earlier(settings: Settings, symbols: Symbols) -> tuple[LanguageModel, np.ndarray]:
+    """The model to go on from, and what ids it has for these symbols."""
+    earlier, known, sizes = load_run(RunFolder(Path(settings.start_from)))
+    changed = [f"{name}: {getattr(sizes, name)}" for name in _SIZES if getattr(sizes, name) != getattr(settings, name)]
+    if changed:
         raise UserError(
-            f"the run in '{settings.start_from}' has other symbols or sizes: start from a run on the same data with "
-            "the same --unit, --embedding-size, --units and --layers"
+            f"the run in '{settings.start_from}' is another model ({', '.join(changed)}): give this one the same "
+            "--unit, --embedding-size, --units, --layers and --layer-normalization"
         )
-    return weights
+    return earlier, symbols.ids_in(known)
 
 
 class _FromTheBeginning(keras.callbacks.Callback):

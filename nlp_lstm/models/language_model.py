@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from nlp_lstm.lstm import LSTM
@@ -125,6 +126,39 @@ class LanguageModel(keras.Model):
         """Zeros `(batch_size, units)`: the hidden and the cell state of each LSTM in turn."""
         shape = (batch_size, self.settings["units"])
         return [ops.zeros(shape, dtype=self.variable_dtype) for _ in range(2 * len(self.lstms))]
+
+    def begin_with(self, other: "LanguageModel", ids: np.ndarray) -> None:
+        """Take over the weights of another model, symbol by symbol: it may have other symbols.
+
+        >>> first = LanguageModel(vocabulary_size=3, embedding_size=2, units=4, seed=0)
+        >>> model = LanguageModel(vocabulary_size=2, embedding_size=2, units=4, seed=1)
+        >>> for part in (first, model):
+        ...     part.build((None, None))
+        >>> model.begin_with(first, np.array([2, -1]))  # its first symbol is the other's last, its second is new
+        >>> bool(np.all(model.embedding.embeddings[0] == first.embedding.embeddings[2]))
+        True
+
+        Args:
+            other: a model of as many layers, as wide.
+            ids: `(vocabulary_size,)`, what number each symbol has in the other model, -1 for one that it does not
+                have: its embedding, and its part of the head, stay as they are.
+
+        Raises:
+            ValueError: if the other model has other sizes.
+        """
+        for size in ("embedding_size", "units", "layers", "layer_normalization"):
+            if self.settings[size] != other.settings[size]:
+                raise ValueError(f"{size} is {self.settings[size]}, and {other.settings[size]} of the other model")
+        taken = ids >= 0
+        by_symbol = {self.embedding.embeddings.path: 0, self.head.kernel.path: 1, self.head.bias.path: 0}
+        for weight, found in zip(self.trainable_weights, other.trainable_weights, strict=True):
+            value = ops.convert_to_numpy(found)
+            if weight.path in by_symbol:
+                axis = by_symbol[weight.path]
+                drawn = np.moveaxis(np.array(ops.convert_to_numpy(weight)), axis, 0)  # (symbols, ...)
+                drawn[taken] = np.moveaxis(value, axis, 0)[ids[taken]]
+                value = np.moveaxis(drawn, 0, axis)
+            weight.assign(value)
 
     def call(
         self, ids: Any, state: Iterable[Any] | None = None, mask: Any = None, training: bool = False

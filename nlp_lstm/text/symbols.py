@@ -73,6 +73,24 @@ class Symbols:
         """Write the unit and the characters as JSON."""
         Path(path).write_text(json.dumps({"unit": self.unit, "characters": self.characters}) + "\n", encoding="utf-8")
 
+    def ids_in(self, other: "Symbols") -> np.ndarray:
+        """The id that another vocabulary has for each of these symbols, -1 for what it does not know.
+
+        >>> Symbols.of_text("hello").ids_in(Symbols.of_text("hole")).tolist()  # unknown, e, h, l, o
+        [0, 1, 2, 3, 4]
+        >>> Symbols.of_text("hello").ids_in(Symbols.of_text("low")).tolist()
+        [0, -1, -1, 1, 2]
+
+        Raises:
+            ValueError: if one is of bytes and the other of characters.
+        """
+        if self.unit != other.unit:
+            raise ValueError(f"symbols are {self.unit}s, and the others {other.unit}s: expected the same")
+        if self.unit == "byte":
+            return np.arange(len(self), dtype=np.int32)
+        known = [other._by_character.get(character, -1) for character in self.characters]
+        return np.array([UNKNOWN, *known], np.int32)
+
     def never_generated(self) -> np.ndarray:
         """True `(symbols,)` at ids that stand for no text of their own: the unknown character."""
         never = np.zeros(len(self), bool)

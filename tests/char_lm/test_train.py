@@ -313,9 +313,36 @@ class TestStartFrom:
         assert earlier == [{**row, "stage": "earlier training"} for row in whole.metrics()]
         assert run.earlier_configs() == [whole.config()]
 
-    @pytest.mark.parametrize("other", [{"units": 8}, {"layers": 1}, {"unit": "byte"}, {"embedding_size": 5}])
-    def test_other_sizes_or_symbols_are_refused_and_leave_no_run(self, whole, source, tmp_path, other):
-        with pytest.raises(UserError, match="has other symbols or sizes"):
+    def test_a_text_with_other_symbols_begins_with_what_is_known_of_them(self, whole, source, tmp_path, capsys):
+        """Two are new, and the ids of the others change: what is known of a character goes by the character."""
+        texts = load_corpus(source, ["train", "validation"])
+        other = tmp_path / "other.txt"
+        other.write_text((texts["train"] + texts["validation"]).replace("a", "Å").replace("e", "!"), encoding="utf-8")
+        run = RunFolder(tmp_path / "run")
+        settings = changed(start_from=str(whole.path), epochs=1, learning_rate=1e-12, averaging=0.0, seed=6)
+        train(str(other), run, settings)
+        (before, old, _), (after, new, _) = (load_run(found) for found in (whole, run))
+        assert set(new.characters) - set(old.characters) == {"Å", "!"}
+        drawn = build_model(settings, len(new))
+        for number, symbol in enumerate(new.spelling):
+            model, at = (before, old.spelling.index(symbol)) if symbol in old.spelling else (drawn, number)
+            for expected, found in (
+                (model.embedding.embeddings[at], after.embedding.embeddings[number]),
+                (model.head.kernel[:, at], after.head.kernel[:, number]),
+                (model.head.bias[at], after.head.bias[number]),
+            ):
+                np.testing.assert_allclose(found, expected, atol=1e-6)
+        for first, second in zip(before.lstms, after.lstms, strict=True):
+            for expected, found in zip(first.trainable_weights, second.trainable_weights, strict=True):
+                np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert f"2 of the {len(new)} symbols are new to the run in '{whole.path}'" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "other", [{"units": 8}, {"layers": 1}, {"unit": "byte"}, {"embedding_size": 5}, {"layer_normalization": True}]
+    )
+    def test_other_sizes_are_refused_and_leave_no_run(self, whole, source, tmp_path, other):
+        (name,) = other
+        with pytest.raises(UserError, match=rf"is another model \({name}: {getattr(TINY, name)}\): give this one"):
             train(source, RunFolder(tmp_path / "run"), changed(start_from=str(whole.path), **other))
         assert not (tmp_path / "run").exists()
 
