@@ -49,6 +49,11 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
     }
 
 
+def keeps_earlier(run: RunFolder) -> bool:
+    """Whether a run holds the metrics of one that it went on from; after an exported model it does not."""
+    return any(row["stage"].startswith("earlier ") for row in run.metrics())
+
+
 def _earlier_data(run: RunFolder) -> list[tuple[str, str | None]]:
     own = run.config()
     found = {

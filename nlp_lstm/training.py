@@ -18,11 +18,36 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from nlp_lstm import saved_model
 from nlp_lstm.errors import UserError
+from nlp_lstm.notices import tell
 from nlp_lstm.pictures.curves import draw_curves
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, RowWeights, Workers
+
+
+def is_exported(path: Path) -> bool:
+    """Whether what training builds on is a SavedModel, or a folder of versions of one, and no training run.
+
+    >>> is_exported(Path("saved_models/sentiment"))
+    True
+    """
+    if RunFolder(path).config_path.exists():
+        return False
+    try:
+        saved_model.resolve(path)
+    except UserError:
+        return False
+    return True
+
+
+def tell_of_exported(path: Path) -> None:
+    """Tell on standard error that an exported model, which training builds on, may have seen the validation data."""
+    tell(
+        f"the model at '{path}' does not tell which texts it was trained on: what it has seen of this run's validation "
+        "data flatters the figures on them"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

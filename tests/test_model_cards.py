@@ -327,6 +327,12 @@ def test_a_character_model_that_went_on_from_another(card, tmp_path):
         assert words not in card("char_lm", "plays.txt", None)
 
 
+def test_a_character_model_that_went_on_from_an_exported_one(card):
+    found = card("char_lm", "plays.txt", None, start_from="/models/char_lm")
+    assert "went on from the weights of an exported model, whose data and minutes are not" in section(found, "Data")
+    assert "took 1.0 minutes (1.5 processor minutes) over 1 epochs, of" in found
+
+
 def test_what_a_character_model_read_before_its_data(card, tmp_path):
     """On the road of its weights and on that of what teaches it; what it reads itself is told of once."""
     runs = {name: RunFolder(tmp_path / name) for name in ("reviews", "sentences", "same")}

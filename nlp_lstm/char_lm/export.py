@@ -15,7 +15,7 @@ from nlp_lstm.char_lm.limits import LONGEST_GENERATION, LONGEST_PROMPT, LONGEST_
 from nlp_lstm.char_lm.serving import CharLmServing
 from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.datasets.known_sets import known_set
-from nlp_lstm.model_card import facts_of, settings_shown
+from nlp_lstm.model_card import facts_of, keeps_earlier, settings_shown
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.settings import Precision
@@ -98,6 +98,7 @@ def _model_card(
         reset_every=RESET_EVERY,
         block=INTERVAL_BLOCK,
         epochs=len(rows),
+        went_on_from_exported=bool(settings.start_from) and not keeps_earlier(run),
         best=min(rows, key=lambda row: row["val_loss"]),
         longest_prompt=LONGEST_PROMPT,
         longest_generation=LONGEST_GENERATION,

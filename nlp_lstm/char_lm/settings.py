@@ -31,7 +31,7 @@ class Settings:
     least_count: int = 1
     "A character seen fewer times in training text is unknown."
     start_from: str = ""
-    "Folder of a finished run whose weights to begin with, on this text or on another; by default they are drawn."
+    "A finished run, on this text or another, or an exported model, whose weights to begin with; by default, drawn."
     teacher_share: float = 0.5
     "Share of the loss that goes by what the runs of `--teacher-run` guess; the text itself has the rest."
     embedding_size: int = 128

@@ -11,6 +11,7 @@ import numpy as np
 
 from nlp_lstm.char_lm.batches import Streams
 from nlp_lstm.char_lm.build import build_model, load_run
+from nlp_lstm.char_lm.exported import load_exported
 from nlp_lstm.char_lm.settings import TASK, Settings
 from nlp_lstm.char_lm.teaching import load_teachers, taught_probabilities
 from nlp_lstm.datasets.corpus import load_corpus
@@ -22,7 +23,15 @@ from nlp_lstm.notices import tell
 from nlp_lstm.processor import tell_if_slower
 from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.text.symbols import Symbols
-from nlp_lstm.training import Stage, adam, mean_of_outputs, rate_by_plateau, train_stage
+from nlp_lstm.training import (
+    Stage,
+    adam,
+    is_exported,
+    mean_of_outputs,
+    rate_by_plateau,
+    tell_of_exported,
+    train_stage,
+)
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, Workers
 
@@ -86,7 +95,9 @@ def train(
         with atomic_path(run.path / "symbols.json") as path:
             symbols.save(path)
         run.keep_teachers(teacher_runs, config)
-        if settings.start_from:
+        if settings.start_from and is_exported(Path(settings.start_from)):
+            tell_of_exported(Path(settings.start_from))
+        elif settings.start_from:
             run.keep_run_gone_on_from(RunFolder(Path(settings.start_from)), config)
     tell_if_slower(settings.precision)
     model = build_model(settings, len(symbols), settings.precision)
@@ -94,7 +105,7 @@ def train(
         model.begin_with(*earlier)
         new = int(np.sum(earlier[1] < 0))
         if new:
-            tell(f"{new} of the {len(symbols)} symbols are new to the run in '{settings.start_from}'")
+            tell(f"{new} of the {len(symbols)} symbols are new to '{settings.start_from}'")
     print(
         f"{len(ids['train'])} {settings.unit}s to train on, {len(ids['validation'])} for validation; "
         f"{len(symbols)} symbols, {model.count_params()} weights",
@@ -108,12 +119,14 @@ def train(
 
 def _load_earlier(settings: Settings, symbols: Symbols) -> tuple[LanguageModel, np.ndarray]:
     """The model to go on from, and what ids it has for these symbols."""
-    earlier, known, sizes = load_run(RunFolder(Path(settings.start_from)))
+    place = Path(settings.start_from)
+    exported = is_exported(place)
+    earlier, known, sizes = load_exported(place, settings.embedding_size) if exported else load_run(RunFolder(place))
     changed = [f"{name}: {getattr(sizes, name)}" for name in _SIZES if getattr(sizes, name) != getattr(settings, name)]
     if changed:
         raise UserError(
-            f"the run in '{settings.start_from}' is another model ({', '.join(changed)}): give this one the same "
-            "--unit, --embedding-size, --units, --layers and --layer-normalization"
+            f"the {'model at' if exported else 'run in'} '{place}' has other sizes ({', '.join(changed)}): give this "
+            "one the same --unit, --embedding-size, --units, --layers and --layer-normalization"
         )
     return earlier, symbols.ids_in(known)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from nlp_lstm import saved_model
 from nlp_lstm.datasets.known_sets import known_set
-from nlp_lstm.model_card import facts_of, settings_shown
+from nlp_lstm.model_card import facts_of, keeps_earlier, settings_shown
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.sentiment.build import load_run
@@ -76,16 +76,11 @@ def _model_card(run: RunFolder, settings: Settings, weights: int, precision: Pre
         pairs=pairs,
         wrong_pairs=_wrong_of_each_kind(pairs["wrong"]) if pairs else [],
         **facts_of([run], Settings()),
-        went_on_from_exported=settings.start_stage == TRAINING and not any(_is_earlier(row) for row in rows),
+        went_on_from_exported=settings.start_stage == TRAINING and not keeps_earlier(run),
         epochs=sum("loss" in row for row in rows),  # what is fitted at one go has none
         longest_text_bytes=LONGEST_TEXT_BYTES,
         longest_text_tokens=LONGEST_TEXT_TOKENS,
     )
-
-
-def _is_earlier(row: dict[str, Any]) -> bool:
-    """Whether a line of metrics was taken over from the run that a run went on from."""
-    return bool(row["stage"].startswith("earlier "))
 
 
 _TEACHERS = {

@@ -9,7 +9,6 @@ from nlp_lstm import saved_model
 from nlp_lstm.errors import UserError
 from nlp_lstm.models.classifier import SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
-from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.text.vocabulary import Vocabulary
 
 _PARTS = {
@@ -30,17 +29,6 @@ class ExportedClassifier(NamedTuple):
 
     classifier: SentimentClassifier
     vocabulary: Vocabulary
-
-
-def is_exported(path: Path) -> bool:
-    """Whether a path means a SavedModel, or a folder of versions of one, and no training run."""
-    if RunFolder(path).config_path.exists():
-        return False
-    try:
-        saved_model.resolve(path)
-    except UserError:
-        return False
-    return True
 
 
 def load_exported(path: Path) -> ExportedClassifier:

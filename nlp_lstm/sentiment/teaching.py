@@ -15,11 +15,12 @@ from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.sentiment.build import load_run
 from nlp_lstm.sentiment.document_vectors import vector_logits
-from nlp_lstm.sentiment.exported import is_exported, load_exported
+from nlp_lstm.sentiment.exported import load_exported
 from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import ngram_logits
 from nlp_lstm.sentiment.settings import TEACHING, Settings
 from nlp_lstm.text.vocabulary import Vocabulary
+from nlp_lstm.training import is_exported
 
 _KEPT = "taught_labels.npy"
 

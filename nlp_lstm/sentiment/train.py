@@ -17,7 +17,6 @@ from nlp_lstm.files import atomic_path
 from nlp_lstm.models.classifier import BlendedClassifier, SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.models.pretraining import BidirectionalLanguageModel, guesses
-from nlp_lstm.notices import tell
 from nlp_lstm.processor import tell_if_slower
 from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder, settings_of
 from nlp_lstm.sentiment import batches
@@ -25,14 +24,14 @@ from nlp_lstm.sentiment.adversarial_training import AdversarialTraining
 from nlp_lstm.sentiment.build import build_classifier, load_run
 from nlp_lstm.sentiment.calibration import calibration
 from nlp_lstm.sentiment.document_vectors import check_installed
-from nlp_lstm.sentiment.exported import ExportedClassifier, is_exported, load_exported
+from nlp_lstm.sentiment.exported import ExportedClassifier, load_exported
 from nlp_lstm.sentiment.head_fitting import fit_head, take_exported_head
 from nlp_lstm.sentiment.logits import logits_of
 from nlp_lstm.sentiment.ngram_fitting import blend, fit_ngrams
 from nlp_lstm.sentiment.settings import BLEND, CALIBRATION, PRETRAINING, TASK, Settings
 from nlp_lstm.sentiment.teaching import EncodedTexts, load_teacher, taught_labels
 from nlp_lstm.text.vocabulary import PADDING, Vocabulary
-from nlp_lstm.training import Stage, adam, averaging_within, mean_of_outputs, train_stage
+from nlp_lstm.training import Stage, adam, averaging_within, is_exported, mean_of_outputs, tell_of_exported, train_stage
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, Workers
 
@@ -97,10 +96,7 @@ def train(source: str, run: RunFolder, settings: Settings, workers: Workers = AL
             if other is not None:
                 other.tell_if_cut_otherwise(config, ("seed", "validation_fraction"))
             else:
-                tell(
-                    f"the model at '{folder}' does not tell which texts it was trained on: what it has seen of this "
-                    "run's validation data flatters the figures on them"
-                )
+                tell_of_exported(Path(folder))
     if settings.start_from:
         if isinstance(earlier, ExportedClassifier):
             take_exported_head(earlier.classifier, trained, training, validation, run, settings)

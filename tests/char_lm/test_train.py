@@ -335,16 +335,37 @@ class TestStartFrom:
         for first, second in zip(before.lstms, after.lstms, strict=True):
             for expected, found in zip(first.trainable_weights, second.trainable_weights, strict=True):
                 np.testing.assert_allclose(found, expected, atol=1e-6)
-        assert f"2 of the {len(new)} symbols are new to the run in '{whole.path}'" in capsys.readouterr().err
+        assert f"2 of the {len(new)} symbols are new to '{whole.path}'" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "other", [{"units": 8}, {"layers": 1}, {"unit": "byte"}, {"embedding_size": 5}, {"layer_normalization": True}]
     )
     def test_other_sizes_are_refused_and_leave_no_run(self, whole, source, tmp_path, other):
         (name,) = other
-        with pytest.raises(UserError, match=rf"is another model \({name}: {getattr(TINY, name)}\): give this one"):
+        with pytest.raises(UserError, match=rf"has other sizes \({name}: {getattr(TINY, name)}\): give this one"):
             train(source, RunFolder(tmp_path / "run"), changed(start_from=str(whole.path), **other))
         assert not (tmp_path / "run").exists()
+
+    def test_training_goes_on_from_an_exported_model(self, exported_char_lm, source, tmp_path, capsys):
+        """Which keeps no figures, and does not tell what it has seen."""
+        exported, run = exported_char_lm("character"), RunFolder(tmp_path / "run")
+        settings = changed(start_from=str(exported.base), epochs=1, learning_rate=1e-12, averaging=0.0)
+        train(source, run, settings)
+        model, symbols, _ = load_run(run)
+        both = [character for character in symbols.characters if character in exported.symbols.characters]
+        assert len(both) > 5
+        text = "".join(np.random.default_rng(0).choice(both, 30))
+        logits, _ = model(symbols.encode(text)[None])
+        expected, _ = exported.model(exported.symbols.encode(text)[None])
+        np.testing.assert_allclose(
+            logits.numpy()[0][:, symbols.encode("".join(both))],
+            expected.numpy()[0][:, exported.symbols.encode("".join(both))],
+            atol=1e-3,
+        )
+        assert f"the model at '{exported.base}' does not tell which texts it was trained on" in capsys.readouterr().err
+        assert [row["stage"] for row in run.metrics()] == ["training"]
+        train(source, run, settings)  # started again, it finds the same model
+        assert "is finished" in capsys.readouterr().err
 
     def test_a_run_that_is_none_is_refused(self, source, tmp_path):
         with pytest.raises(UserError, match="is no training run"):

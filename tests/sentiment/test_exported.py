@@ -9,9 +9,10 @@ from nlp_lstm.errors import UserError
 from nlp_lstm.models.classifier import SentimentClassifier
 from nlp_lstm.models.encoder import BidirectionalEncoder
 from nlp_lstm.run_folder import RunFolder
-from nlp_lstm.sentiment.exported import is_exported, load_exported
+from nlp_lstm.sentiment.exported import load_exported
 from nlp_lstm.sentiment.serving import SentimentServing
 from nlp_lstm.text.vocabulary import Vocabulary
+from nlp_lstm.training import is_exported
 
 
 def test_its_weights_and_tokens_are_those_of_the_lstm_that_is_served(exported_sentiment):
