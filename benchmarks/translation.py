@@ -88,7 +88,7 @@ def keras_model(folder, saved):
         **{
             name: given[name] == "True" if kind is bool else kind(given[name])
             for name, kind in kinds.items()
-            if given.get(name, "None") != "None"  # a model may be older than a setting
+            if given.get(name, "None") != "None"  # one that is None, or younger than the model
         }
     )
     if len(saved.resources) > 2 or settings.separate_subwords:

@@ -170,8 +170,7 @@ class RunFolder:
 
     def keep_all_earlier(self, other: "RunFolder") -> None:
         """The same of all stages of a run that this one goes on from, each as an earlier one."""
-        for stage in dict.fromkeys(row["stage"] for row in other.metrics()):
-            self.keep_earlier(other, stage, f"earlier {stage}")
+        self._keep_all(other, lambda stage: f"earlier {stage}")
 
     def keep_run_gone_on_from(self, other: "RunFolder", config: dict[str, Any]) -> None:
         """The same, and tell what it may have seen.
@@ -201,8 +200,11 @@ class RunFolder:
 
     def keep_all_of_teacher(self, teacher: "RunFolder", name: str) -> None:
         """The same without a word; what a teacher's training built on keeps its names behind that of the teacher."""
-        for stage in dict.fromkeys(row["stage"] for row in teacher.metrics()):
-            self.keep_earlier(teacher, stage, name if stage == TRAINING else f"before {name}: {stage}")
+        self._keep_all(teacher, lambda stage: name if stage == TRAINING else f"before {name}: {stage}")
+
+    def _keep_all(self, other: "RunFolder", renamed: Callable[[str], str]) -> None:
+        for stage in dict.fromkeys(row["stage"] for row in other.metrics()):
+            self.keep_earlier(other, stage, renamed(stage))
 
     def tell_if_cut_otherwise(self, config: dict[str, Any], names: Sequence[str] = ()) -> None:
         """Tell on standard error where this run, a teacher, may have seen the validation texts of its student.

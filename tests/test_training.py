@@ -102,6 +102,15 @@ class TestOneStage:
         assert height > 100
         assert width > 100
 
+    def test_curves_of_many_stages_stand_in_rows_of_three(self, tmp_path):
+        rows = [{"stage": f"stage {number}", "epoch": 1, "loss": 2.0, "val_loss": 1.0} for number in range(7)]
+        shapes = []
+        for count in (1, 3, 7):
+            training.draw_curves(rows[:count], tmp_path / "curves.png")
+            shapes.append(matplotlib.image.imread(tmp_path / "curves.png").shape[:2])
+        (height, width, *_), *_ = shapes
+        assert shapes == [(height, width), (height, 3 * width), (3 * height, 3 * width)]
+
     def test_events_hold_the_metrics(self, run):
         found = {}
         for path in sorted((run.path / "tensorboard" / "follow").iterdir()):

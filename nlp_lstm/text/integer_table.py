@@ -18,9 +18,10 @@ def integer_table(values: Any) -> Any:
         values: integers that int32 holds.
     """
     values = np.asarray(values)
+    least, most = values.min(), values.max()
     narrowest = next(
         dtype
         for dtype in (np.uint8, np.int8, np.uint16, np.int16, np.int32)
-        if np.iinfo(dtype).min <= values.min() and values.max() <= np.iinfo(dtype).max
+        if np.iinfo(dtype).min <= least and most <= np.iinfo(dtype).max
     )
     return tf.cast(tf.constant(values.astype(narrowest)), tf.int32)
