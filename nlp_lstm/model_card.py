@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nlp_lstm.datasets.known_sets import known_set
 from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
 from nlp_lstm.visible import for_terminal
 
@@ -32,8 +33,8 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
 
     Returns:
         `commands` that trained the model, `evaluations` that were kept in the first run, `minutes` and
-        `processor_minutes` of all of them together; `earlier_data`, with the fingerprint of each, that runs before the
-        first one were trained on and it was not; the functions `figure` and `cell`.
+        `processor_minutes` of all of them together; `earlier_data` that runs before the first one were trained on and
+        it was not, the name and what it is known as of each; the functions `figure` and `cell`.
     """
     # A run that several others built on is kept in each of them under other names, and took its time once.
     rows = list({json.dumps({**row, "stage": ""}): row for run in runs for row in run.metrics()}.values())
@@ -57,7 +58,7 @@ def keeps_earlier(run: RunFolder) -> bool:
 def _earlier_data(run: RunFolder) -> list[tuple[str, str | None]]:
     own = run.config()
     found = {
-        (Path(config["data"]).name, config.get(DATA_FINGERPRINT))
+        (Path(config["data"]).name, known_set(config.get(DATA_FINGERPRINT)))
         for config in run.earlier_configs()
         # Runs of before have no fingerprint.
         if config.get(DATA_FINGERPRINT, own.get(DATA_FINGERPRINT)) != own.get(DATA_FINGERPRINT)

@@ -352,6 +352,18 @@ def test_what_a_character_model_read_before_its_data(card, tmp_path):
     assert told.count("builds on") == 2
 
 
+def test_known_data_that_a_character_model_read_before_is_told_of(card, tmp_path):
+    reviews = RunFolder(tmp_path / "reviews")
+    fingerprints = {name: fingerprint for fingerprint, name in known_sets._KNOWN.items()}
+    reviews.start({"task": "char_lm", "data": "/data/pos", "data_sha256": fingerprints["aclImdb_positive"]})
+    reviews.write_metrics([row("training")])
+    told = section(
+        card("char_lm", "plays.txt", None, keep=lambda run: run.keep_all_of_teacher(reviews, "teacher 1")), "Data"
+    )
+    assert "were trained on `pos`: the 12,500 positive reviews" in told
+    assert "nothing but the data above." in told
+
+
 @pytest.mark.parametrize(
     ("accuracies", "told"),
     [

@@ -10,6 +10,8 @@ from nlp_lstm.datasets.review_records import LabelledText
 # the sets in `NLP_LSTM_DATA`, are computed anew by tests.
 _KNOWN = {
     "885858e84b03a3eb6a25e90808ab3ed026baddfa5864f191477cb0f18c092766": "aclImdb",
+    # Its positive training reviews as running text, a fiftieth cut off for validation.
+    "503b29794bd2f3bc708dd6f42fee77130cbef9f08341cff4bd340278561e413d": "aclImdb_positive",
     "aad04e5dcb5d5f2d55861a0e088eb5354a4137633b6570180ee7e9f8d9b7bb96": "sample_reviews",
     "d9d5778c0cb272d9b5b4aaa16cacdb90e60d6929241884aac9641c119f1f1781": "tiny_shakespeare",
     # As TensorFlow Datasets cuts it, which has a test part besides.

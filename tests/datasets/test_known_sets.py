@@ -2,6 +2,7 @@
 
 import os
 import random
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_tiny_shakespeare_as_tensorflow_datasets_cuts_it(real_data):
 
 def test_penn_treebank(real_data):
     assert of_text(real_data / "ptb", line_mode=True) == of_text(real_data / "ptb") == "ptb"
+
+
+def test_positive_reviews_as_running_text(real_data, tmp_path):
+    with tarfile.open(real_data / "imdb" / "aclImdb.tar.xz") as archive:
+        for member in archive:
+            if member.isfile() and member.name.startswith("aclImdb/train/pos/"):
+                archive.extract(member, tmp_path, filter="data")
+    assert of_text(tmp_path / "aclImdb" / "train" / "pos", validation_fraction=0.02) == "aclImdb_positive"
 
 
 @pytest.mark.parametrize("languages", [("en", "de"), ("de", "en"), ("en", "fr")])
