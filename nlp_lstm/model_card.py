@@ -33,8 +33,7 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
 
     Returns:
         `commands` that trained the model, `evaluations` that were kept in the first run, `minutes` and
-        `processor_minutes` of all of them together; `earlier_data` that runs before the first one were trained on and
-        it was not, the name and what it is known as of each; the functions `figure` and `cell`.
+        `processor_minutes` of all of them together; the functions `figure` and `cell`.
     """
     # A run that several others built on is kept in each of them under other names, and took its time once.
     rows = list({json.dumps({**row, "stage": ""}): row for run in runs for row in run.metrics()}.values())
@@ -42,7 +41,6 @@ def facts_of(runs: Sequence[RunFolder], defaults: Any) -> dict[str, Any]:
     return {
         "commands": list(dict.fromkeys(filter(None, commands))),
         "evaluations": [{**found, "data": Path(found["data"]).name} for found in runs[0].evaluations()],
-        "earlier_data": _earlier_data(runs[0]),
         "minutes": sum(row["seconds"] for row in rows) / 60,
         "processor_minutes": sum(row["cpu_seconds"] for row in rows) / 60,
         "figure": figure_with_interval,
@@ -55,7 +53,8 @@ def keeps_earlier(run: RunFolder) -> bool:
     return any(row["stage"].startswith("earlier ") for row in run.metrics())
 
 
-def _earlier_data(run: RunFolder) -> list[tuple[str, str | None]]:
+def earlier_data(run: RunFolder) -> list[tuple[str, str | None]]:
+    """Other texts that runs before this one were trained on: the name of each, and what it is known as."""
     own = run.config()
     found = {
         (Path(config["data"]).name, known_set(config.get(DATA_FINGERPRINT)))

@@ -15,7 +15,7 @@ from nlp_lstm.char_lm.limits import LONGEST_GENERATION, LONGEST_PROMPT, LONGEST_
 from nlp_lstm.char_lm.serving import CharLmServing
 from nlp_lstm.char_lm.settings import Settings
 from nlp_lstm.datasets.known_sets import known_set
-from nlp_lstm.model_card import facts_of, keeps_earlier, settings_shown
+from nlp_lstm.model_card import earlier_data, facts_of, keeps_earlier, settings_shown
 from nlp_lstm.rendering import rendered
 from nlp_lstm.run_folder import DATA_FINGERPRINT, TRAINING, RunFolder
 from nlp_lstm.settings import Precision
@@ -94,6 +94,7 @@ def _model_card(
         precision=IN_WORDS[precision],
         data=Path(config["data"]).name,
         teachers=len(config.get("teacher_run", [])),
+        earlier_data=earlier_data(run),
         known=known_set(config.get(DATA_FINGERPRINT)),
         reset_every=RESET_EVERY,
         block=INTERVAL_BLOCK,
