@@ -199,6 +199,7 @@ def adam(
     final_share: float,
     clip_norm: float,
     averaging: float = 0.0,
+    weight_decay: float = 0.0,
     rate_shares: dict[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Adam with a rate that rises for a twentieth of all steps and falls along a cosine.
@@ -213,6 +214,8 @@ def adam(
         final_share: the rate ends at this share of the highest.
         clip_norm: largest norm of the gradient.
         averaging: decay of an exponential average of the weights, which is what is validated and kept; 0 for none.
+        weight_decay: at each step every weight loses this times the rate of itself, whatever the gradient says
+            (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization").
         rate_shares: as of `LayerwiseAdam`.
     """
     schedule: Any = learning_rate
@@ -230,6 +233,7 @@ def adam(
         global_clipnorm=clip_norm,
         use_ema=averaging > 0,
         ema_momentum=averaging or None,
+        weight_decay=weight_decay or None,
     )
 
 

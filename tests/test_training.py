@@ -516,6 +516,29 @@ class TestAdam:
             mean = next(v for v in optimizer.variables if "momentum" in v.path)
             np.testing.assert_allclose(mean, np.multiply(expected, 0.1), rtol=1e-5)  # 1 - β₁
 
+    def test_weights_decay_by_the_rate_whatever_the_gradient(self):
+        weights = keras.Variable([2.0, -4.0])
+        optimizer = adam(0.1, 0, final_share=1.0, clip_norm=1.0, weight_decay=0.5)
+        for expected in ([1.9, -3.8], [1.805, -3.61]):  # times 1 - 0.1 * 0.5
+            optimizer.apply([keras.ops.zeros(2)], [weights])
+            np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+    def test_the_decay_follows_the_rate_along_the_cosine(self):
+        weights = keras.Variable([1.0])
+        optimizer = adam(0.4, 100, final_share=0.1, clip_norm=1.0, weight_decay=0.25)
+        expected = 1.0
+        for step in range(8):
+            rate = self.rates(optimizer, [step])[0]
+            optimizer.apply([keras.ops.zeros(1)], [weights])
+            expected *= 1 - 0.25 * rate
+        np.testing.assert_allclose(weights, [expected], rtol=1e-6)
+        assert expected < 0.6  # it says something
+
+    def test_nothing_decays_by_default(self):
+        weights = keras.Variable([2.0])
+        adam(0.1, 0, final_share=1.0, clip_norm=1.0).apply([keras.ops.zeros(1)], [weights])
+        np.testing.assert_array_equal(weights, [2.0])
+
     def test_averaging_is_off_by_default(self):
         assert not adam(0.1, 0, final_share=1.0, clip_norm=1.0).use_ema
         optimizer = adam(0.1, 0, final_share=1.0, clip_norm=1.0, averaging=0.75)

@@ -72,6 +72,8 @@ class Settings:
     "The cosine ends at this share of the highest rate."
     clip_norm: float = 1.0
     "Largest norm of the gradient."
+    weight_decay: float = 0.0
+    "At each step every weight loses this times the rate of itself (AdamW)."
     averaging: float = 0.998
     "Decay of the average of the weights, which is what is judged and kept; 0 for none."
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
@@ -95,6 +97,7 @@ _RANGES: list[Range] = [
         lambda value: 0 <= value < 1,
         "at least 0 and less than 1",
     ),
+    ("weight_decay", lambda value: 0 <= value < math.inf, "a finite number, at least 0"),
     ("learning_rate clip_norm", lambda value: 0 < value < math.inf, "a finite number above 0"),
     ("teacher_share final_rate_share", lambda value: 0 <= value <= 1, "0 to 1"),
 ]

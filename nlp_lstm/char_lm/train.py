@@ -164,6 +164,7 @@ def _train(
         final_share=settings.final_rate_share,
         clip_norm=settings.clip_norm,
         averaging=settings.averaging,
+        weight_decay=settings.weight_decay,
     )
     trained.build((size, None))
     trained.compile(optimizer, loss=mean_of_outputs, jit_compile=False)

@@ -116,6 +116,7 @@ class TestSettings:
                 (-0.1, 1.0, math.nan),
                 "at least 0 and less than 1",
             ),
+            ("weight_decay", (-0.1, math.inf, math.nan), "a finite number, at least 0"),
             ("learning_rate clip_norm", (0.0, -1.0, math.inf, math.nan), "a finite number above 0"),
             ("final_rate_share", (-0.1, 1.1, math.nan), "0 to 1"),
         ],
@@ -173,6 +174,12 @@ class TestTraining:
     def test_it_learns(self, whole):
         rows = whole.metrics()
         assert rows[-1]["val_loss"] < rows[0]["val_loss"] < math.log(len(set(TEXT)) + 1)
+
+    def test_weights_decay(self, whole, source, tmp_path):
+        decayed = RunFolder(tmp_path / "decayed")
+        train(source, decayed, dataclasses.replace(TINY, weight_decay=5.0))
+        sizes = [np.square(load_run(run)[0].lstms[0].cell.recurrent_kernel).sum() for run in (decayed, whole)]
+        assert sizes[0] < 0.8 * sizes[1]
 
     def test_what_is_kept_is_the_best_epoch_and_its_loss_that_of_the_streams_read_through(self, whole):
         model, symbols, settings = load_run(whole)
