@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlp_lstm.datasets.known_sets import known_set
-from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder
+from nlp_lstm.run_folder import DATA_FINGERPRINT, RunFolder, with_defaults
 from nlp_lstm.visible import for_terminal
 
 # Settings that name a place: a reader of the card has others.
@@ -81,8 +81,9 @@ def train_command(config: Mapping[str, Any], defaults: Any) -> str:
             for place in places:
                 flags += [_flag(name), shlex.quote(Path(place).name)]
     flags += ["--run", "RUN"]
+    known = with_defaults(dict(config), defaults)
     for field in dataclasses.fields(defaults):
-        value = config.get(field.name, getattr(defaults, field.name))
+        value = known[field.name]
         if value == getattr(defaults, field.name):
             continue
         if isinstance(value, bool):

@@ -300,17 +300,22 @@ def load_finished(run: RunFolder, task: str, model_name: str, load: Callable[[di
 
 
 def with_defaults(config: dict[str, Any], defaults: Any) -> dict[str, Any]:
-    """The settings of a run, with the defaults of those that came after it was started.
+    """The settings of a run, with what stood for those that came after it was started.
 
     >>> from nlp_lstm.char_lm.settings import Settings
-    >>> with_defaults({"task": "char_lm", "seed": 7}, Settings())["encoding"]
-    ''
+    >>> found = with_defaults({"task": "char_lm", "seed": 7}, Settings())
+    >>> found["encoding"], found["weight_decay"], Settings().weight_decay
+    ('', 0.0, 0.2)
 
     Args:
         config: the settings the run was started with.
-        defaults: the app's settings, a dataclass instance.
+        defaults: the app's settings, a dataclass instance. A field whose default is not what runs did before there was
+            such a field tells that as `before` in its metadata.
     """
-    return {**dataclasses.asdict(defaults), **config}
+    before = {
+        field.name: field.metadata["before"] for field in dataclasses.fields(defaults) if "before" in field.metadata
+    }
+    return {**dataclasses.asdict(defaults), **before, **config}
 
 
 def settings_of(config: dict[str, Any], kind: type[SettingsKind]) -> SettingsKind:
@@ -344,5 +349,5 @@ def as_started(run: Path | None, defaults: Any, **given: Any) -> dict[str, Any]:
     Raises:
         UserError: if the folder holds no run.
     """
-    config = with_defaults(RunFolder(run).config() if run else {}, defaults)
+    config = with_defaults(RunFolder(run).config(), defaults) if run else dataclasses.asdict(defaults)
     return {name: config[name] if value is None else value for name, value in given.items()}

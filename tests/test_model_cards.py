@@ -162,19 +162,21 @@ def test_a_translators_examples_and_size(card):
 
 class TestCommand:
     @pytest.mark.parametrize(
-        ("config", "settings", "command"),
+        ("config", "command"),
         [
-            ({"task": "char_lm", "data": "/a/input.txt", "units": 9}, CharLmSettings(), "--run RUN --units 9"),
+            ({"data": "/a/input.txt", "units": 9, "weight_decay": 0.2}, "--run RUN --units 9"),
             (
-                {"task": "char_lm", "data": "input.txt", "encoding": "cp 1", "layer_normalization": True},
-                CharLmSettings(),
+                {"data": "input.txt", "encoding": "cp 1", "layer_normalization": True, "weight_decay": 0.2},
                 "--run RUN --encoding 'cp 1' --layer-normalization",
             ),
-            ({"task": "char_lm", "data": "input.txt"}, CharLmSettings(), "--run RUN"),
+            ({"data": "input.txt", "weight_decay": 0.2}, "--run RUN"),
+            # From before there was such a setting.
+            ({"data": "input.txt"}, "--run RUN --weight-decay 0.0"),
         ],
     )
-    def test_what_differs_from_the_defaults_is_in_it(self, config, settings, command):
-        assert train_command(config, settings) == f"python apps/char_lm.py train --data input.txt {command}"
+    def test_what_differs_from_the_defaults_is_in_it(self, config, command):
+        found = train_command({"task": "char_lm", **config}, CharLmSettings())
+        assert found == f"python apps/char_lm.py train --data input.txt {command}"
 
     def test_it_starts_the_same_run(self):
         """As the command line reads it."""
@@ -291,10 +293,14 @@ def test_paragraphs_and_words_of_cards_stay_apart():
             assert line.lstrip().startswith("{%") or not line.endswith("%}"), f"{path.name}: {line}"
 
 
+CHAR_LM = {"task": "char_lm", "weight_decay": CharLmSettings().weight_decay}
+"""A run's configuration; one without the decay would be from before there was any."""
+
+
 @pytest.mark.parametrize(("runs", "told"), [(["/a/one"], "what a run before it"), (["/a/one", "/b/two"], "2 runs")])
 def test_what_a_character_model_learnt_from(card, runs, told):
     def keep(run):
-        config = {**run.config(), "task": "char_lm", "teacher_run": runs}
+        config = {**run.config(), **CHAR_LM, "teacher_run": runs}
         run.config_path.write_text(json.dumps(config))
         run.write_metrics([row("teacher 1", val_loss=0.1), *run.metrics()])
 
@@ -311,11 +317,11 @@ def test_what_a_character_model_learnt_from(card, runs, told):
 
 def test_a_character_model_that_went_on_from_another(card, tmp_path):
     first = RunFolder(tmp_path / "first")
-    first.start({"task": "char_lm", "data": "/data/plays.txt", "units": 64})
+    first.start({**CHAR_LM, "data": "/data/plays.txt", "units": 64})
     first.write_metrics([row("training", val_loss=0.1)])
 
     def keep(run):
-        run.config_path.write_text(json.dumps({**run.config(), "task": "char_lm", "start_from": str(first.path)}))
+        run.config_path.write_text(json.dumps({**run.config(), **CHAR_LM, "start_from": str(first.path)}))
         run.keep_all_earlier(first)
 
     found = card("char_lm", "plays.txt", None, keep=keep, start_from=str(first.path))

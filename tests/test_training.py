@@ -827,6 +827,21 @@ def test_a_run_from_before_a_setting_has_its_default(tmp_path):
         run.start({"task": "char_lm", **new, "encoding": "cp1252"}, defaults)
 
 
+def test_a_run_from_before_weights_decayed_goes_on_without(tmp_path):
+    defaults = CharLmSettings()
+    new = dataclasses.asdict(defaults)
+    old = {name: value for name, value in new.items() if name != "weight_decay"}
+    run = RunFolder(tmp_path / "run")
+    run.start({"task": "char_lm", **old})
+    assert defaults.weight_decay > 0
+    assert settings_of(run.config(), CharLmSettings) == CharLmSettings(weight_decay=0.0)
+    run.start({"task": "char_lm", **new, "weight_decay": 0.0}, defaults)
+    with pytest.raises(UserError, match=r"other settings \(weight_decay\)"):
+        run.start({"task": "char_lm", **new}, defaults)
+    assert as_started(run.path, defaults, weight_decay=None) == {"weight_decay": 0.0}
+    assert as_started(None, defaults, weight_decay=None) == {"weight_decay": defaults.weight_decay}
+
+
 def test_a_verb_takes_what_was_given_then_what_the_run_has_then_the_default(tmp_path):
     defaults = CharLmSettings()
     run = RunFolder(tmp_path / "run")

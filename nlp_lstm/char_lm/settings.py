@@ -42,13 +42,13 @@ class Settings:
     "Number of LSTMs on top of one another."
     input_dropout: float = 0.1
     "Rate at which embedding features are dropped."
-    hidden_dropout: float = 0.4
+    hidden_dropout: float = 0.2
     "Rate at which features between two LSTMs are dropped."
-    output_dropout: float = 0.4
+    output_dropout: float = 0.2
     "Rate at which features of the last LSTM are dropped."
     recurrent_dropout: float = 0.0
     "Rate at which features of the hidden state are dropped between steps."
-    recurrent_kernel_dropout: float = 0.4
+    recurrent_kernel_dropout: float = 0.2
     "Rate at which recurrent weights are dropped (DropConnect)."
     zoneout_hidden: float = 0.0
     "Rate at which features of the hidden state stay what they were at a step."
@@ -56,7 +56,7 @@ class Settings:
     "Rate at which features of the cell state stay what they were at a step."
     layer_normalization: bool = False
     "Normalise the products and the cell state of each LSTM."
-    epochs: int = 25
+    epochs: int = 20
     "Passes over the text, at the most."
     patience: int = 5
     "Stop after so many epochs without a lower validation loss."
@@ -64,7 +64,7 @@ class Settings:
     "Streams of text that are read side by side."
     window: int = 128
     "Characters through which the gradient flows back, about: windows vary by a quarter."
-    learning_rate: float = 0.003
+    learning_rate: float = 0.005
     "Adam's highest rate."
     schedule: Literal["cosine", "plateau"] = "cosine"
     "How the rate falls: along a cosine, or by half after each epoch that is no better than the best."
@@ -72,7 +72,7 @@ class Settings:
     "The cosine ends at this share of the highest rate."
     clip_norm: float = 1.0
     "Largest norm of the gradient."
-    weight_decay: float = 0.0
+    weight_decay: float = dataclasses.field(default=0.2, metadata={"before": 0.0})
     "At each step every weight loses this times the rate of itself (AdamW)."
     averaging: float = 0.998
     "Decay of the average of the weights, which is what is judged and kept; 0 for none."

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -95,15 +95,15 @@ def train(
         with atomic_path(run.path / "symbols.json") as path:
             symbols.save(path)
         run.keep_teachers(teacher_runs, config)
-        if settings.start_from and is_exported(Path(settings.start_from)):
+        if earlier is not None and earlier.exported:
             tell_of_exported(Path(settings.start_from))
-        elif settings.start_from:
+        elif earlier is not None:
             run.keep_run_gone_on_from(RunFolder(Path(settings.start_from)), config)
     tell_if_slower(settings.precision)
     model = build_model(settings, len(symbols), settings.precision)
     if earlier is not None:
-        model.begin_with(*earlier)
-        new = int(np.sum(earlier[1] < 0))
+        model.begin_with(earlier.model, earlier.ids)
+        new = int(np.sum(earlier.ids < 0))
         if new:
             tell(f"{new} of the {len(symbols)} symbols are new to '{settings.start_from}'")
     print(
@@ -117,8 +117,17 @@ def train(
         save_weights(model, run.model_weights)
 
 
-def _load_earlier(settings: Settings, symbols: Symbols) -> tuple[LanguageModel, np.ndarray]:
-    """The model to go on from, and what ids it has for these symbols."""
+class _Earlier(NamedTuple):
+    """What a model goes on from."""
+
+    model: LanguageModel
+    ids: np.ndarray
+    "`(symbols,)`, which it has for those of this run; -1 for none."
+    exported: bool
+    "Whether it was no run, but an exported model."
+
+
+def _load_earlier(settings: Settings, symbols: Symbols) -> _Earlier:
     place = Path(settings.start_from)
     exported = is_exported(place)
     earlier, known, sizes = load_exported(place, settings.embedding_size) if exported else load_run(RunFolder(place))
@@ -128,7 +137,7 @@ def _load_earlier(settings: Settings, symbols: Symbols) -> tuple[LanguageModel, 
             f"the {'model at' if exported else 'run in'} '{place}' has other sizes ({', '.join(changed)}): give this "
             "one the same --unit, --embedding-size, --units, --layers and --layer-normalization"
         )
-    return earlier, symbols.ids_in(known)
+    return _Earlier(earlier, symbols.ids_in(known), exported)
 
 
 class _FromTheBeginning(keras.callbacks.Callback):

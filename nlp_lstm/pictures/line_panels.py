@@ -146,6 +146,9 @@ def _draw(axes: Any, panel: Panel, fonts: Fonts) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if any(line.label for line in panel.lines):
-        legend = axes.legend(prop={"family": list(fonts.families), "size": _LABEL_SIZE - 0.5}, frameon=False)
+        # Its ground hides a line that runs through its words.
+        legend = axes.legend(
+            prop={"family": list(fonts.families), "size": _LABEL_SIZE - 0.5}, framealpha=0.85, edgecolor="none"
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
