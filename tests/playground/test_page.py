@@ -21,7 +21,7 @@ import shipped_models
 from numpy_lstm import block, sigmoid
 from serving_in_process import serving
 
-from nlp_lstm import cli
+from nlp_lstm import cli, saved_model
 from nlp_lstm.client import Client
 from nlp_lstm.playground.served_model import find_models
 from nlp_lstm.playground.server import PAGE, OwnModels, own_app, passing_on_app
@@ -176,20 +176,15 @@ class HeldGate:
     def __init__(self, client):
         import tensorflow as tf
 
-        read = tf.train.load_checkpoint(
-            str(cli.SHIPPED_MODELS / "char_lm" / "1" / "variables" / "variables")
-        ).get_tensor
-        names = (
-            "table",
-            "kernels/0",
-            "biases/0",
-            "recurrent_kernels/0",
-            "recurrent_kernels/1",
-            "head_kernel",
-            "head_bias",
-        )
+        base = cli.SHIPPED_MODELS / "char_lm"
+        newest = base / str(max(saved_model.versions(base)))
+        read = tf.train.load_checkpoint(str(newest / "variables" / "variables")).get_tensor
+        matrices = ("kernels/0", "recurrent_kernels/0", "recurrent_kernels/1", "head_kernel")
+        found = {"table": "table", "biases/0": "biases/0", "head_bias": "head_bias"}
+        found |= {name: f"{name}/values" for name in matrices}
         self.weights = {
-            name: read(f"resources/0/{name}/.ATTRIBUTES/VARIABLE_VALUE").astype(np.float64) for name in names
+            name: read(f"resources/0/{path}/.ATTRIBUTES/VARIABLE_VALUE").astype(np.float64)
+            for name, path in found.items()
         }
         self.symbols = [one.decode() for one in client.symbols()]
 
