@@ -1,17 +1,21 @@
 r"""Weight matrices of a model that is only run, in the arithmetic that their products are taken in.
 
 What an LSTM multiplies its weights with lies between -1 and 1: hidden states, and what a tanh or a sigmoid gave. So its
-scale is known beforehand, and 8 bits spread over it lose little. With :math:`s_n` a scale for each column of `W`,
+scale is known beforehand, and few bits spread over it lose little. With :math:`s_n` a scale for each column of `W`,
 
 .. math::
 
-    \hat{x}_k = \lfloor 127.5\, x_k + 128 \rfloor, \quad
+    \hat{x}_k = \lfloor 63.5\, x_k + 64 \rfloor, \quad
     \hat{W}_{kn} = \mathrm{round}(W_{kn} / s_n), \quad
-    (x W)_n \approx \tfrac{s_n}{127.5} \sum_k \hat{x}_k \hat{W}_{kn} - s_n \sum_k \hat{W}_{kn}
+    (x W)_n \approx \tfrac{s_n}{63.5} \sum_k \hat{x}_k \hat{W}_{kn} - s_n \sum_k \hat{W}_{kn}
 
 (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 arXiv:1712.05877, equation 4, with one scale a column). Sums of integers do not depend on their order, so a row's
 product is the same, bit for bit, whatever rows stand beside it; in bfloat16 it is not.
+
+Both are kept in bytes, but of those of `x` seven bits alone are used. An x86 processor without VNNI adds products of
+bytes in pairs by an instruction that stops at 32,767 without a word (VPMADDUBSW): twice 127 · 127 is below that, and
+twice 255 · 127 far above.
 """
 
 from typing import Any
@@ -21,6 +25,10 @@ import tensorflow as tf
 
 from nlp_lstm.errors import UserError
 from nlp_lstm.settings import Precision
+
+_MOST_OF_X = 127  # so that no sum of two products leaves 16 bits
+_MOST_OF_WEIGHTS = 127
+_HALF = _MOST_OF_X / 2
 
 
 class WeightMatrix(tf.Module):
@@ -96,16 +104,17 @@ class Int8Matrix(WeightMatrix):
     >>> weights(tf.constant([[0.5, -0.5]])).numpy().round(2)
     array([[ 0.5, -0.5,  0. ]], dtype=float32)
 
-    Its product is an operation of oneDNN's, which x86 builds of TensorFlow have: `has_int8_products`.
+    Its product is an operation of oneDNN's, which x86 builds of TensorFlow have: `has_int8_products`. It is the same on
+    every x86 processor, bit for bit.
     """
 
     def _keep(self, values: Any, name: str, bias: Any) -> None:
         values = np.asarray(values, np.float32)
-        scale = np.maximum(np.abs(values).max(axis=0), 1e-30) / 127.0  # a bias can be counted in it, too
+        scale = np.maximum(np.abs(values).max(axis=0), 1e-30) / _MOST_OF_WEIGHTS  # a bias can be counted in it, too
         quantized = np.round(values / scale).astype(np.int8)
-        per_unit = scale / 127.5
+        per_unit = scale / _HALF
         # Within the operation it costs nothing.
-        added = -127.5 * quantized.sum(axis=0, dtype=np.int64).astype(np.float32)
+        added = -_HALF * quantized.sum(axis=0, dtype=np.int64).astype(np.float32)
         if bias is not None:
             added += np.asarray(bias, np.float32) / per_unit
 
@@ -114,14 +123,14 @@ class Int8Matrix(WeightMatrix):
         @tf.function(input_signature=[tf.TensorSpec([None, self.shape[0]])], autograph=False)
         def product(x: Any) -> Any:
             total = tf.raw_ops.QuantizedMatMulWithBiasAndDequantize(
-                a=tf.bitcast(tf.cast(x * 127.5 + 128.0, tf.uint8), tf.quint8),
+                a=tf.bitcast(tf.cast(x * _HALF + (_HALF + 0.5), tf.uint8), tf.quint8),
                 b=tf.constant(quantized, tf.qint8),
                 bias=added,
                 # Ranges that make each integer stand for itself.
                 min_a=0.0,
                 max_a=255.0,
-                min_b=-127.0,
-                max_b=127.0,
+                min_b=-float(_MOST_OF_WEIGHTS),
+                max_b=float(_MOST_OF_WEIGHTS),
                 min_freezed_output=0.0,
                 max_freezed_output=0.0,
                 Toutput=tf.float32,
@@ -147,7 +156,8 @@ IN_WORDS: dict[Precision, str] = {
     ),
     "int8": (
         "Products with weights are taken in 8 bits. x86 servers have the operation for it, official builds among them; "
-        "one without oneDNN refuses this model at its warm-up."
+        "one without oneDNN refuses this model at its warm-up, and so does one on a processor without VNNI until its "
+        "environment has TF_ENABLE_ONEDNN_OPTS=1."
     ),
 }
 """What a model card says of it."""
@@ -186,6 +196,7 @@ def refuse_precision(precision: Precision) -> None:
     """
     if precision == "int8" and not has_int8_products():
         raise UserError(
-            "--precision int8 needs TensorFlow's oneDNN products, which this machine does not have or which "
-            "TF_ENABLE_ONEDNN_OPTS=0 switches off: export with --precision bfloat16 or float32, or on an x86 machine"
+            "--precision int8 needs TensorFlow's oneDNN products, which this machine does not have or which are "
+            "switched off: export with --precision bfloat16 or float32, or on an x86 machine and with "
+            "TF_ENABLE_ONEDNN_OPTS=1"
         )

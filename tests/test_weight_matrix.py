@@ -20,8 +20,8 @@ def in_integers(x, values):
     """The product as the equation has it, in exact arithmetic."""
     scale = np.abs(values).max(axis=0) / 127.0
     quantized = np.round(values / scale).astype(np.int64)
-    of_x = np.floor(x * np.float32(127.5) + np.float32(128.0)).clip(0, 255).astype(np.int64)
-    return scale * ((of_x @ quantized) / 127.5 - quantized.sum(axis=0))
+    of_x = np.floor(x * np.float32(63.5) + np.float32(64.0)).clip(0, 127).astype(np.int64)
+    return scale * ((of_x @ quantized) / 63.5 - quantized.sum(axis=0))
 
 
 @pytest.mark.parametrize("precision, error", [("float32", 1e-6), ("bfloat16", 5e-3), ("int8", 1.2e-2)])
@@ -45,7 +45,7 @@ def test_8_bits_are_what_the_equation_says(rows, units, columns):
 
 
 def test_the_largest_sums_of_8_bits_are_exact():
-    """All at the end of the range, which a sum in 16 bits, or a saturating one, could not hold."""
+    """All at the end of the range. Without VNNI pairs are added in 16 bits, which just hold two of these."""
     values, x = np.full((1024, 8), -0.3, np.float32), np.full((2, 1024), 1.0, np.float32)
     np.testing.assert_allclose(Int8Matrix(values, "kernel")(x), x @ values, rtol=1e-6)
     np.testing.assert_allclose(Int8Matrix(-values, "kernel")(-x), x @ values, rtol=1e-6)
@@ -100,7 +100,7 @@ def test_a_bias_is_added_as_it_is(precision, error):
     values[:, :2] = 0.0
     bias, x = RNG.normal(0.0, 3.0, 60).astype(np.float32), states(20, 300)
     plain, found = (weight_matrix.weight_matrix(values, precision, bias=added)(x).numpy() for added in (None, bias))
-    np.testing.assert_allclose(found - plain, np.broadcast_to(bias, found.shape), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found - plain, np.broadcast_to(bias, found.shape), rtol=0, atol=4e-5)
     np.testing.assert_allclose(found[:, :2], np.broadcast_to(bias[:2], (20, 2)), rtol=1e-6)
     assert np.abs(found - (x @ values + bias)).max() < 300 * error
 
