@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,6 +53,18 @@ def test_the_largest_sums_of_8_bits_are_exact():
     values, x = np.full((1024, 8), -0.3, np.float32), np.full((2, 1024), 1.0, np.float32)
     np.testing.assert_allclose(Int8Matrix(values, "kernel")(x), x @ values, rtol=1e-6)
     np.testing.assert_allclose(Int8Matrix(-values, "kernel")(-x), x @ values, rtol=1e-6)
+
+
+def test_they_are_exact_on_a_processor_without_vnni():
+    """Where this one has it, oneDNN is told to do without, which it can be before its first product alone."""
+    script = (
+        "import numpy as np; from nlp_lstm.weight_matrix import Int8Matrix; "
+        "found = Int8Matrix(np.full((512, 8), 0.05, np.float32), 'kernel')(np.ones((4, 512), np.float32)); "
+        "print(float(np.abs(found - 25.6).max()))"
+    )
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1e-4
 
 
 def test_a_row_in_8_bits_is_the_same_in_any_batch():
