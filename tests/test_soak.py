@@ -46,7 +46,7 @@ class TestInShort:
 
     @shipped_models.needed
     def test_load(self, loader, tmp_path):
-        found = load.soak(cli.SHIPPED_MODELS, 2.0, tmp_path, loader)
+        found = load.soak(cli.SHIPPED_MODELS, 5.0, tmp_path, loader)
         assert found.faults == []
 
 

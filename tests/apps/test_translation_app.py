@@ -819,7 +819,10 @@ class TestKilled:
     def test_all_of_its_first_epoch_is_there(self, killed, trained_translation):
         """As of the run that `tests/test_translation.py` goes on with, to the weights of one that was never stopped."""
         stopped = trained_translation.stopped
-        assert rows(killed) == rows(stopped)
+        # Two processes, whose memory lies otherwise: on processors without AVX-512 the last bit of a sum goes by that.
+        for found, expected in zip(rows(killed), rows(stopped), strict=True):
+            assert found.pop("stage") == expected.pop("stage")
+            assert found == pytest.approx(expected, rel=1e-5)
         # What a kill leaves behind begins with a dot; the names of events hold the time.
         found, expected = (
             {name for name in tree(run) if not name.startswith(("tensorboard/", "."))} for run in (killed, stopped)
@@ -832,7 +835,7 @@ class TestKilled:
             assert len(found) > 10
             assert found.keys() == expected.keys()
             for key, value in expected.items():
-                np.testing.assert_array_equal(found[key], value, err_msg=key)
+                np.testing.assert_allclose(found[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
 
     def test_the_same_command_goes_on(self, killed, train_command, tmp_path, monkeypatch):
         """Up to where the next epoch would begin."""

@@ -327,7 +327,7 @@ def test_gradients_with_large_products_in_half_precision_are_near(full_model):
     )
     for one, other in zip(found, expected, strict=True):
         distance = np.linalg.norm(one - other) / np.linalg.norm(other)
-        assert 1e-5 < distance < 0.1
+        assert 1e-5 < distance < 0.15
 
 
 # Padding

@@ -297,10 +297,10 @@ def test_units_are_those_of_the_largest_shares_which_the_layers_states_give(mode
         without = np.concatenate([part[0] for part in classifier.lstm.encoder(ids[:, [0, -1]])], axis=-1)
         beyond_max, beyond_mean = states.max(axis=0) - without.max(axis=0), states.mean(axis=0) - without.mean(axis=0)
         shares = a * (w_max * beyond_max + w_mean * beyond_mean)
-        order = np.argsort(-np.abs(shares))
-        names = [("forward" if place < 6 else "backward", place % 6) for place in order]
-        found = list(zip(answer["direction"][row], answer["unit"][row], strict=True))
-        assert [(direction.decode(), unit) for direction, unit in found] == names
+        # Of an empty text all shares are 0, up to rounding, and then their order says nothing.
+        order = np.where(answer["direction"][row] == b"forward", 0, 6) + answer["unit"][row]
+        assert sorted(order) == list(range(12))
+        assert (np.diff(np.abs(shares[order])) < 1e-6).all()
         np.testing.assert_allclose(answer["share"][row], shares[order], rtol=0, atol=1e-5)
         np.testing.assert_array_equal(answer["peak"][row], states.argmax(axis=0)[order])
         np.testing.assert_allclose(answer["state"][row, :, :length], states.T[order], rtol=0, atol=1e-6)
