@@ -1,10 +1,14 @@
 """What the examples in docstrings need to run as tests: the four usual names, and a place to write in."""
 
+import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import settings
+
+# As the apps have it, on processors where TensorFlow would not: 8 bits need it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # The same examples in each run, so that a change that breaks nothing is never told that it does.
 settings.register_profile("same_each_time", derandomize=True, deadline=None)

@@ -104,8 +104,8 @@ class Int8Matrix(WeightMatrix):
     >>> weights(tf.constant([[0.5, -0.5]])).numpy().round(2)
     array([[ 0.5, -0.5,  0. ]], dtype=float32)
 
-    Its product is an operation of oneDNN's, which x86 builds of TensorFlow have: `has_int8_products`. It is the same on
-    every x86 processor, bit for bit.
+    Its product is an operation of oneDNN's, which x86 builds of TensorFlow have: `has_int8_products`. Its
+    sums of integers are exact on every one of their processors.
     """
 
     def _keep(self, values: Any, name: str, bias: Any) -> None:

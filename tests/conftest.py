@@ -21,9 +21,6 @@ gc.set_threshold(100_000)
 # operations are done in the same order; processes that tests start have it from the environment.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-# As the apps have it, on processors where TensorFlow would not: 8 bits need it.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 # Memory of one graph is kept for the next: to give it back and ask for it anew costs more.
 with contextlib.suppress(OSError, AttributeError):  # not every C library can be told so
     for parameter, size in ((-1, 2**30), (-2, 2**26), (-3, 2**28)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD
