@@ -2,10 +2,12 @@
 
     python benchmarks/language_model_training.py
     python benchmarks/language_model_training.py --json
+    python benchmarks/language_model_training.py --hand-back
 
 Both take turns within one process; the numbers are medians over the rounds. A step is that of `apps/char_lm.py train`
 (state carried, Adam, gradient clipped), two LSTMs of 512 units, 32 streams of 128 characters. The rows with a name
-behind `nlp_lstm` train in half precision, or with regularisers that Keras's layer does not have.
+behind `nlp_lstm` train in half precision, or with regularisers that Keras's layer does not have. All keep the memory
+that they free, as the apps do in training; with `--hand-back` the C library does with it as it does by default.
 """
 
 import argparse
@@ -53,11 +55,16 @@ def training_step(name):
 def main():
     parser = argparse.ArgumentParser(description="Time training steps of the character language model.")
     parser.add_argument("--rounds", type=int, default=9, help="turns each of them takes (default: 9)")
+    parser.add_argument("--hand-back", action="store_true", help="hand freed memory back to the system")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row on standard output")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not arguments.hand_back:
+        from nlp_lstm.heap import keep_freed_memory
+
+        keep_freed_memory()
     steps = {name: training_step(name) for name in VARIANTS}
     here = machine()
     print(json.dumps(here) if arguments.json else here)

@@ -119,6 +119,11 @@ columns
     parser.add_argument("--stepwise", action="store_true", help="time the layer's plain stepwise path too")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the memory unmeasured")
     parser.add_argument(
+        "--keep-freed-memory",
+        action="store_true",
+        help="let no implementation hand freed memory back to the system, as the apps do in training (nlp_lstm.heap)",
+    )
+    parser.add_argument(
         "--growth", action="store_true", help="instead: how the time grows with the number of steps, units and rows"
     )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the growth (with --growth)")
@@ -427,6 +432,11 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     here = machine()
     print(json.dumps(here) if arguments.json else f"{here}", flush=True)
+    if arguments.keep_freed_memory:
+        from nlp_lstm.heap import keep_freed_memory
+
+        if not keep_freed_memory():
+            print("this C library does not let freed memory be kept", file=sys.stderr)
     rows = []
     if arguments.growth:
         found = (row for which in ("train", "forward") for row in measure_growth(which, arguments.rounds))

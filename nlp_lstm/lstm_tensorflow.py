@@ -28,9 +28,23 @@ from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
-from nlp_lstm.lstm_regularizers import EPSILON, normalize
+from nlp_lstm.lstm_regularizers import EPSILON, Gains, normalize
 from nlp_lstm.lstm_regularizers import zoneout as mix_states
 from nlp_lstm.traced_calls import call_compiled, call_traced, leaves, put_back
+
+
+class Standardized(NamedTuple):
+    """Values with a mean of 0 and a variance of 1 over the last axis, and what they were multiplied by to get there."""
+
+    values: tf.Tensor  # (..., U) or (..., 4U)
+    scale: tf.Tensor  # (..., 1)
+
+
+class Normalized(NamedTuple):
+    """What layer normalisation standardised, of one step or of all."""
+
+    recurrent: Standardized  # (T, B, 4U)
+    cell: Standardized  # (T, B, U)
 
 
 class Trace(NamedTuple):
@@ -39,6 +53,8 @@ class Trace(NamedTuple):
     gates: tf.Tensor  # (T, B, 4U): i, f, c~, o after their activations
     hidden: tf.Tensor  # (T + 1, B, U), the initial state first
     cell: tf.Tensor  # (T + 1, B, U), the initial state first
+    kernel: Standardized | None = None  # (T, B, 4U), the input product; this and the next for the gradient alone
+    normalized: Normalized | None = None
 
 
 def _per_gate(i: Any, f: Any, c: Any, o: Any, units: int, dtype: Any) -> Any:
@@ -80,6 +96,13 @@ def _at(kept: Any, t: Any) -> Any:
     return kept[t] if kept.shape.rank else kept
 
 
+def _standardize(v: Any) -> Standardized:
+    # Not by tf.nn.moments, which stops a gradient that a second derivative needs.
+    centred = v - tf.reduce_mean(v, axis=-1, keepdims=True)
+    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + EPSILON)
+    return Standardized(centred * scale, scale)
+
+
 def advance(
     from_input: Any, from_hidden: Any, h: Any, c: Any, zoneout: Any = None, gains: Any = None, activate: Any = _activate
 ) -> tuple[Any, Any, Any]:
@@ -97,15 +120,26 @@ def advance(
     Returns:
         The gates side by side `(batch, 4 * units)`, :math:`h_t` and :math:`c_t`.
     """
+    return _advance(from_input, from_hidden, h, c, zoneout, gains, activate)[:3]
+
+
+def _advance(from_input: Any, from_hidden: Any, h: Any, c: Any, zoneout: Any, gains: Any, activate: Any) -> Any:
+    """As `advance`, with what was `Normalized` in the step, or None, at the end."""
+    normalized = None
     if gains is not None:
-        from_hidden = normalize(from_hidden, gains.recurrent)
+        recurrent = _standardize(from_hidden)
+        from_hidden = gains.recurrent * recurrent.values
     gates, (i, f, c_tilde, o) = activate(from_input + from_hidden)
-    new_c = f * c + i * c_tilde
-    new_h = o * tf.tanh(new_c if gains is None else normalize(new_c, gains.cell) + gains.cell_shift)
+    shown = new_c = f * c + i * c_tilde
+    if gains is not None:
+        # Before zoneout mixes the old state into it, and a mask puts that in its place.
+        normalized = Normalized(recurrent, _standardize(new_c))
+        shown = gains.cell * normalized.cell.values + gains.cell_shift
+    new_h = o * tf.tanh(shown)
     if zoneout is not None:
         kept_h, kept_c = zoneout
         new_c, new_h = mix_states(c, new_c, kept_c), mix_states(h, new_h, kept_h)
-    return gates, new_h, new_c
+    return gates, new_h, new_c, normalized
 
 
 def _step(
@@ -121,11 +155,11 @@ def _step(
 ) -> Any:
     dropped = h if recurrent_dropout_mask is None else h * recurrent_dropout_mask
     product = U(dropped) if callable(U) else tf.matmul(dropped, U)
-    gates, new_h, new_c = advance(projected, product, h, c, zoneout, gains, activate)
+    gates, new_h, new_c, normalized = _advance(projected, product, h, c, zoneout, gains, activate)
     if mask is not None:
         new_c = tf.where(mask, new_c, c)
         new_h = tf.where(mask, new_h, h)
-    return gates, new_h, new_c
+    return gates, new_h, new_c, normalized
 
 
 class ByRow(NamedTuple):
@@ -145,17 +179,21 @@ class Weights(NamedTuple):
     W: Any  # (D, 4U)
     U: Any  # (U, 4U)
     b: Any = None  # (4U,)
-    gains: Any = None  # without that of the kernel, which the input product has gone through already
+    gains: Any = None  # without that of the kernel where the input product has gone through it already
 
 
-def _forward(by_row: Any, weights: Any, all_at_once: bool = False) -> Any:
+def _forward(by_row: Any, weights: Any, all_at_once: bool = False, for_gradient: bool = True) -> Any:
     """The recurrence with all that the gradient needs: a `Trace`, and the last hidden and cell state.
 
     Beside the `ByRow` stands the number of steps to take, where that is less than there is room for, or None.
     """
     (x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout), steps = by_row
     W, U, b, gains = weights
-    projected = _add_bias(x if W is None else project(x, W), b, U.dtype)
+    projected, kernel = x if W is None else project(x, W), None
+    if gains is not None and gains.kernel is not None:
+        kernel = _standardize(tf.cast(projected, U.dtype))
+        projected = gains.kernel * kernel.values
+    projected = _add_bias(projected, b, U.dtype)
     room, units = tf.shape(projected)[0], U.shape[0]
     steps = room if steps is None else steps
     activate = activate_all_at_once if all_at_once else _activate
@@ -164,18 +202,30 @@ def _forward(by_row: Any, weights: Any, all_at_once: bool = False) -> Any:
         states = tf.TensorArray(initial.dtype, size=room + 1, element_shape=[projected.shape[1], units])
         return states.write(0, initial)
 
-    def body(t: Any, h: Any, c: Any, all_gates: Any, all_hidden: Any, all_cells: Any) -> Any:
+    def body(t: Any, h: Any, c: Any, all_gates: Any, all_hidden: Any, all_cells: Any, all_normalized: Any) -> Any:
         mask_now = None if mask is None else mask[t]
         zoneout_now = None if zoneout is None else [_at(kept, t) for kept in zoneout]
-        gates, h, c = _step(all_gates.read(t), h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, activate)
-        return t + 1, h, c, all_gates.write(t, gates), all_hidden.write(t + 1, h), all_cells.write(t + 1, c)
+        gates, h, c, normalized = _step(
+            all_gates.read(t), h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, activate
+        )
+        if all_normalized:
+            all_normalized = _write(all_normalized, t, normalized)
+        return (
+            *(t + 1, h, c, all_gates.write(t, gates), all_hidden.write(t + 1, h), all_cells.write(t + 1, c)),
+            all_normalized,
+        )
 
     # Each step's gates take the place of its input product, which is read but once: XLA then needs no second array
     # of this size, nor zeros in it.
     all_gates = tf.TensorArray(
         U.dtype, size=room, element_shape=[projected.shape[1], 4 * units], clear_after_read=False
     )
-    _, h, c, all_gates, all_hidden, all_cells = tf.while_loop(
+    all_normalized: tuple = ()
+    if gains is not None and for_gradient:
+        all_normalized = Normalized(
+            *(_room_for_standardized(U.dtype, room, projected.shape[1], width) for width in (4 * units, units))
+        )
+    _, h, c, all_gates, all_hidden, all_cells, all_normalized = tf.while_loop(
         lambda t, *_: t < steps,
         body,
         (
@@ -185,15 +235,28 @@ def _forward(by_row: Any, weights: Any, all_at_once: bool = False) -> Any:
             all_gates.unstack(projected),
             states_after(initial_hidden),
             states_after(initial_cell),
+            all_normalized,
         ),
         maximum_iterations=room,
     )
-    trace = Trace(all_gates.stack(), all_hidden.stack(), all_cells.stack())
+    normalized = tf.nest.map_structure(lambda kept: kept.stack(), all_normalized) or None
+    trace = Trace(
+        all_gates.stack(), all_hidden.stack(), all_cells.stack(), kernel if for_gradient else None, normalized
+    )
     if x.shape[0] is not None:  # stacking forgets the number of steps
         trace.gates.set_shape([x.shape[0], None, None])
         trace.hidden.set_shape([x.shape[0] + 1, None, None])
         trace.cell.set_shape([x.shape[0] + 1, None, None])
     return trace, h, c
+
+
+def _room_for_standardized(dtype: Any, room: Any, rows: Any, width: int) -> Standardized:
+    return Standardized(*(tf.TensorArray(dtype, size=room, element_shape=[rows, last]) for last in (width, 1)))
+
+
+def _write(kept: Any, t: Any, values: Any) -> Any:
+    """Each value into its `tf.TensorArray` at `t`; both nested alike."""
+    return tf.nest.map_structure(lambda array, value: array.write(t, value), kept, values)
 
 
 def hidden_sequence(
@@ -247,7 +310,7 @@ def _walk(
         mask_now = None if mask is None else mask[t]
         zoneout_now = None if zoneout is None else [_at(kept, t) for kept in zoneout]
         z = from_input(by_step.read(t))
-        _, h, c = _step(z, h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, _activate)
+        _, h, c, _ = _step(z, h, c, U, mask_now, recurrent_dropout_mask, zoneout_now, gains, _activate)
         return t + 1, h, c, all_hidden.write(t, h)
 
     _, h, c, all_hidden = tf.while_loop(
@@ -266,26 +329,12 @@ def _walk(
     return hidden, h, c
 
 
-class Normalized(NamedTuple):
-    """What layer normalisation did in all steps: standardised values, and what they were divided by."""
-
-    recurrent: tf.Tensor  # (T, B, 4U)
-    recurrent_scale: tf.Tensor  # (T, B, 1), its inverse
-    cell: tf.Tensor  # (T, B, U)
-    cell_scale: tf.Tensor  # (T, B, 1), its inverse
-
-
-def _standardize(v: Any) -> Any:
-    mean, variance = tf.nn.moments(v, axes=[-1], keepdims=True)
-    scale = tf.math.rsqrt(variance + EPSILON)
-    return (v - mean) * scale, scale
-
-
-def _through_standardizing(d_standardized: Any, standardized: Any, scale: Any) -> Any:
+def _through_standardizing(d_standardized: Any, standardized: Standardized) -> Any:
     """The gradient of what was standardised, from that of the result."""
+    values, scale = standardized
     mean = tf.reduce_mean(d_standardized, axis=-1, keepdims=True)
-    along = tf.reduce_mean(d_standardized * standardized, axis=-1, keepdims=True)
-    return scale * (d_standardized - mean - standardized * along)
+    along = tf.reduce_mean(d_standardized * values, axis=-1, keepdims=True)
+    return scale * (d_standardized - mean - values * along)
 
 
 def through_gates(gates: Any, previous_c: Any, tanh_c: Any, d_h: Any, d_c: Any) -> Any:
@@ -305,20 +354,27 @@ def through_gates(gates: Any, previous_c: Any, tanh_c: Any, d_h: Any, d_c: Any) 
     return d_gates * (gates + is_candidate) * (1.0 - gates)
 
 
+class SharedGradients(NamedTuple):
+    """Gradients of what layer normalisation shares between all steps and rows, summed over them."""
+
+    b: tf.Tensor  # (4U,)
+    gains: Gains
+
+
 def _backward(by_row: Any, weights: Any) -> Any:
     r"""Carry :math:`\partial h` and :math:`\partial c` back through time and keep every step's :math:`\partial z`.
 
-    With layer normalisation the gradient of the cell state as it is shown is kept, too.
+    With layer normalisation it keeps instead what the two products have of it, that of the input and that of the hidden
+    state, and sums the `SharedGradients` on its way.
     """
-    d_sequence, d_last_hidden, d_last_cell, gates, cells, mask, recurrent_dropout_mask, zoneout, normalized, steps = (
-        by_row
-    )
+    d_sequence, d_last_hidden, d_last_cell, trace, mask, recurrent_dropout_mask, zoneout, steps = by_row
+    gates, _, cells, kernel, normalized = trace
     U, gains = weights
     room = tf.shape(gates)[0]
     steps = room if steps is None else steps
     U_transposed = tf.transpose(U)  # laid out once rather than at each step
 
-    def body(t: Any, d_h: Any, d_c: Any, all_d_z: Any, all_d_shown: Any) -> Any:
+    def body(t: Any, d_h: Any, d_c: Any, all_d_products: Any, shared: Any) -> Any:
         i, f, c_tilde, o = tf.split(gates[t], 4, axis=-1)
         d_h = d_h + d_sequence[t]
         all_d_h, all_d_c, c = d_h, d_c, cells[t + 1]
@@ -326,12 +382,13 @@ def _backward(by_row: Any, weights: Any) -> Any:
             kept_h, kept_c = (_at(kept, t) for kept in zoneout)
             d_h, d_c = d_h * (1.0 - kept_h), d_c * (1.0 - kept_c)
             c = f * cells[t] + i * c_tilde  # before the old state was mixed in
-        tanh_c = tf.tanh(c if gains is None else gains.cell * normalized.cell[t] + gains.cell_shift)
+        if gains is not None:
+            kernel_now, now = tf.nest.map_structure(lambda kept: kept[t], (kernel, normalized))
+        tanh_c = tf.tanh(c if gains is None else gains.cell * now.cell.values + gains.cell_shift)
         d_shown = d_h * o * (1.0 - tanh_c * tanh_c)
-        if gains is None:
-            d_new_c = d_c + d_shown
-        else:
-            d_new_c = d_c + _through_standardizing(d_shown * gains.cell, normalized.cell[t], normalized.cell_scale[t])
+        if mask is not None:
+            d_shown = tf.where(mask[t], d_shown, tf.zeros_like(d_shown))
+        d_new_c = d_c + (d_shown if gains is None else _through_standardizing(d_shown * gains.cell, now.cell))
         d_z = through_gates(gates[t], cells[t], tanh_c, d_h, d_new_c)
         d_previous_c = d_new_c * f
         if zoneout is not None:
@@ -339,38 +396,42 @@ def _backward(by_row: Any, weights: Any) -> Any:
         if mask is not None:  # a masked step hands its state on, and its gradient back, untouched
             d_z = tf.where(mask[t], d_z, tf.zeros_like(d_z))
             d_previous_c = tf.where(mask[t], d_previous_c, all_d_c)
-            d_shown = tf.where(mask[t], d_shown, tf.zeros_like(d_shown))
-        d_product = d_z
+        d_products: tuple = (d_z,)
         if gains is not None:
-            d_product = _through_standardizing(
-                d_z * gains.recurrent, normalized.recurrent[t], normalized.recurrent_scale[t]
+            d_products = (
+                _through_standardizing(d_z * gains.kernel, kernel_now),
+                _through_standardizing(d_z * gains.recurrent, now.recurrent),
             )
-            all_d_shown = all_d_shown.write(t, d_shown)
-        d_previous_h = tf.matmul(d_product, U_transposed)
+            found = (d_z, d_z * kernel_now.values, d_z * now.recurrent.values, d_shown * now.cell.values, d_shown)
+            shared = [total + of_step for total, of_step in zip(shared, found, strict=True)]
+        d_previous_h = tf.matmul(d_products[-1], U_transposed)
         if recurrent_dropout_mask is not None:
             d_previous_h = d_previous_h * recurrent_dropout_mask
         if zoneout is not None:
             d_previous_h = d_previous_h + all_d_h * kept_h
         if mask is not None:
             d_previous_h = tf.where(mask[t], d_previous_h, all_d_h)
-        return t - 1, d_previous_h, d_previous_c, all_d_z.write(t, d_z), all_d_shown
+        return t - 1, d_previous_h, d_previous_c, _write(all_d_products, t, d_products), shared
 
-    all_d_shown: tuple | tf.TensorArray = ()
+    # Summed over the rows after the loop: XLA goes down the columns of a matrix, a long way from number to number.
+    shared: list = []
     if gains is not None:
-        all_d_shown = tf.TensorArray(gates.dtype, size=room, element_shape=cells.shape[1:])
-    _, d_h, d_c, all_d_z, all_d_shown = tf.while_loop(
+        wide, narrow = tf.zeros_like(gates[0]), tf.zeros_like(d_last_cell)
+        shared = [wide, wide, wide, narrow, narrow]
+    all_d_products = tuple(
+        tf.TensorArray(gates.dtype, size=room, element_shape=gates.shape[1:]) for _ in range(1 if gains is None else 2)
+    )
+    _, d_h, d_c, all_d_products, shared = tf.while_loop(
         lambda t, *_: t >= 0,
         body,
-        (
-            steps - 1,
-            d_last_hidden,
-            d_last_cell,
-            tf.TensorArray(gates.dtype, size=room, element_shape=gates.shape[1:]),
-            all_d_shown,
-        ),
+        (steps - 1, d_last_hidden, d_last_cell, all_d_products, shared),
         maximum_iterations=room,
     )
-    return all_d_z.stack(), d_h, d_c, None if gains is None else all_d_shown.stack()
+    d_input_product, d_hidden_product = all_d_products[0].stack(), all_d_products[-1].stack()
+    if gains is None:
+        return d_input_product, None, d_h, d_c, None
+    d_b, *d_gains = (tf.reduce_sum(rows, axis=0) for rows in shared)
+    return d_input_product, d_hidden_product, d_h, d_c, SharedGradients(d_b, Gains(*d_gains))
 
 
 def trace_sequence(
@@ -389,10 +450,10 @@ def trace_sequence(
 
     Without a `W`, `x` is the input product, normalised where there are `gains`.
     """
-    if W is not None and gains is not None:
-        x, W = normalize(tf.cast(project(x, W), U.dtype), gains.kernel), None
+    if W is None and gains is not None:
+        gains = gains._replace(kernel=None)
     by_row = ByRow(x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout)
-    return _forward((by_row, None), Weights(W, U, b, gains))[0]
+    return _forward((by_row, None), Weights(W, U, b, gains), for_gradient=False)[0]
 
 
 JitCompile = Literal["auto"] | bool
@@ -446,7 +507,7 @@ def lstm_sequence(
         The hidden states `(time, batch, units)`, the last hidden and the last cell state `(batch, units)`, in the
         dtype of `U`. Differentiable in `x`, both initial states, `W`, `U`, `b` and `gains`, as often as you like.
     """
-    if gains is not None:
+    if gains is not None and not training:
         x = _add_bias(normalize(tf.cast(project(x, W), U.dtype), gains.kernel), b, U.dtype)
         W, b, gains = None, None, gains._replace(kernel=None)
     by_row = ByRow(x, initial_hidden, initial_cell, mask, recurrent_dropout_mask, zoneout)
@@ -553,38 +614,24 @@ def _gradient(by_row: Any, weights: Any, trace: Any, steps: Any, room: Any, d_re
     previous_hidden = trace.hidden[:-1]  # (T, B, U)
     if recurrent_dropout_mask is not None:
         previous_hidden = previous_hidden * recurrent_dropout_mask
-    normalized: Any = None
-    if gains is not None:
-        product = tf.matmul(tf.reshape(previous_hidden, [-1, U.shape[0]]), U)  # (TB, 4U)
-        product = tf.reshape(product, tf.shape(trace.gates))
-        i, f, c_tilde, _ = tf.split(trace.gates, 4, axis=-1)
-        # Not the cell states kept: zoneout mixed the old ones into them, and a masked step has none of its own.
-        cells = f * trace.cell[:-1] + i * c_tilde
-        normalized = Normalized(*_standardize(product), *_standardize(cells))
-    d_z, d_initial_hidden, d_initial_cell, d_shown = _loop(
+    d_z, d_hidden_product, d_initial_hidden, d_initial_cell, shared = _loop(
         _backward,
-        (
-            *(d_sequence, d_last_hidden, d_last_cell, trace.gates, trace.cell),
-            *(mask, recurrent_dropout_mask, zoneout, normalized, steps),
-        ),
+        (d_sequence, d_last_hidden, d_last_cell, trace, mask, recurrent_dropout_mask, zoneout, steps),
         (U, gains),
         compiled,
     )
-    if gains is not None:
-        d_product = _through_standardizing(d_z * gains.recurrent, normalized.recurrent, normalized.recurrent_scale)
-        d_U = tf.matmul(
-            tf.reshape(previous_hidden, [-1, U.shape[0]]), tf.reshape(d_product, [-1, U.shape[1]]), transpose_a=True
-        )
-        d_gains = (
-            tf.reduce_sum(d_z * normalized.recurrent, axis=[0, 1]),
-            tf.reduce_sum(d_shown * normalized.cell, axis=[0, 1]),
-            tf.reduce_sum(d_shown, axis=[0, 1]),
-        )
-        return d_z if steps is None else d_z[:steps], d_initial_hidden, d_initial_cell, None, d_U, None, *d_gains
     if steps is not None:
         d_z, previous_hidden = d_z[:steps], previous_hidden[:steps]
     d_z = tf.cast(tf.reshape(d_z, [-1, U.shape[1]]), x.dtype)  # (TB, 4U)
     d_x = tf.reshape(tf.matmul(d_z, tf.cast(W, x.dtype), transpose_b=True), tf.shape(x))
+    if gains is not None:
+        d_hidden_product = d_hidden_product if steps is None else d_hidden_product[:steps]
+        d_hidden_product = tf.cast(tf.reshape(d_hidden_product, [-1, U.shape[1]]), x.dtype)
+        flat_x, flat_hidden = tf.reshape(x, [-1, W.shape[0]]), tf.reshape(previous_hidden, [-1, U.shape[0]])
+        d_W = tf.cast(tf.matmul(flat_x, d_z, transpose_a=True), U.dtype)
+        d_U = tf.cast(tf.matmul(tf.cast(flat_hidden, x.dtype), d_hidden_product, transpose_a=True), U.dtype)
+        d_b = None if b is None else shared.b
+        return d_x, d_initial_hidden, d_initial_cell, d_W, d_U, d_b, *shared.gains
     # One product for both kernels and the bias: W, U and b are one matrix over [x_t h_{t-1} 1].
     joined = tf.concat([x, tf.cast(previous_hidden, x.dtype), tf.ones_like(x[..., :1])], axis=-1)
     joined = tf.reshape(joined, [-1, W.shape[0] + U.shape[0] + 1])  # (TB, D + U + 1)

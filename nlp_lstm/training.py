@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from nlp_lstm import saved_model
 from nlp_lstm.errors import UserError
+from nlp_lstm.heap import keep_freed_memory
 from nlp_lstm.notices import tell
 from nlp_lstm.pictures.curves import draw_curves
 from nlp_lstm.run_folder import RunFolder
@@ -324,6 +325,7 @@ def train_stage(
     Raises:
         UserError: when the loss, or another metric, is no longer finite.
     """
+    keep_freed_memory()
     workers.distribute(model)
     if workers.is_chief:
         run.checkpoints.mkdir(parents=True, exist_ok=True)

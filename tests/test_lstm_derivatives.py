@@ -238,6 +238,7 @@ COMBINATIONS: list[Any] = [
         marks=pytest.mark.thorough,
     ),
     (within_control_flow, ["layer_normalization", "recurrent_kernel_dropout", "zoneout"], False, False),
+    (third_derivative, ["layer_normalization"], False, True),
     pytest.param(
         *(inner_step, ["backwards", "layer_normalization", "zoneout", "uncompiled"], True, False),
         marks=pytest.mark.thorough,
