@@ -13,6 +13,11 @@ from nlp_lstm.weight_matrix import Int8Matrix, refuse_precision
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_whatever_ran_before():
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def states(rows, units):
     """As hidden states are, the ends of their range among them."""
     found = RNG.uniform(-1.0, 1.0, (rows, units)).astype(np.float32)
@@ -110,7 +115,7 @@ def test_a_machine_without_the_products_is_told_before_an_export(monkeypatch):
         refuse_precision("int8")
 
 
-@pytest.mark.parametrize("precision, error", [("float32", 1e-6), ("bfloat16", 5e-3), ("int8", 1.2e-2)])
+@pytest.mark.parametrize("precision, error", [("float32", 1e-6), ("bfloat16", 1e-2), ("int8", 1.2e-2)])
 def test_a_bias_is_added_as_it_is(precision, error):
     """Whatever the scale of its column, be it of zeros."""
     values = (RNG.normal(size=(300, 60)) * np.geomspace(1e-3, 10.0, 60)).astype(np.float32)
