@@ -1,14 +1,14 @@
 """What the examples in docstrings need to run as tests: the four usual names, and a place to write in."""
 
-import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import settings
 
-# As the apps have it, on processors where TensorFlow would not: 8 bits need it.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+from nlp_lstm.process_setup import switch_on_onednn
+
+switch_on_onednn()  # as the apps do
 
 # The same examples in each run, so that a change that breaks nothing is never told that it does.
 settings.register_profile("same_each_time", derandomize=True, deadline=None)

@@ -62,7 +62,7 @@ def main():
         parser.error("--rounds must be at least 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not arguments.hand_back:
-        from nlp_lstm.heap import keep_freed_memory
+        from nlp_lstm.process_setup import keep_freed_memory
 
         keep_freed_memory()
     steps = {name: training_step(name) for name in VARIANTS}

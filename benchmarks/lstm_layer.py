@@ -121,7 +121,7 @@ columns
     parser.add_argument(
         "--keep-freed-memory",
         action="store_true",
-        help="let no implementation hand freed memory back to the system, as the apps do in training (nlp_lstm.heap)",
+        help="let no implementation hand freed memory back to the system, as the apps do in training",
     )
     parser.add_argument(
         "--growth", action="store_true", help="instead: how the time grows with the number of steps, units and rows"
@@ -433,7 +433,7 @@ def main():
     here = machine()
     print(json.dumps(here) if arguments.json else f"{here}", flush=True)
     if arguments.keep_freed_memory:
-        from nlp_lstm.heap import keep_freed_memory
+        from nlp_lstm.process_setup import keep_freed_memory
 
         if not keep_freed_memory():
             print("this C library does not let freed memory be kept", file=sys.stderr)

@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the apps do, before TensorFlow is imported
+from nlp_lstm.process_setup import switch_on_onednn
+
+switch_on_onednn()  # as the apps do, before TensorFlow is imported
 
 # What matrix products can use; the first ones are what narrower arithmetic needs.
 FEATURES = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx512f", "avx2", "fma", "asimd", "bf16", "i8mm")

@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from nlp_lstm import notices
 from nlp_lstm.datasets.encodings import STANDARD_INPUT, decode, plain_line_ends
 from nlp_lstm.errors import UserError
+from nlp_lstm.process_setup import switch_on_onednn
 from nlp_lstm.settings import Precision
 from nlp_lstm.visible import for_terminal
 
@@ -110,9 +111,7 @@ def import_tensorflow_quietly() -> None:
     """Import TensorFlow without its start-up notices, which would bury a one-line error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # Left to itself TensorFlow uses oneDNN's products on processors with VNNI alone. Others gain by them, too, and
-    # without them there are none in 8 bits.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    switch_on_onednn()
     with _standard_error_closed():
         import tensorflow  # noqa: F401
 

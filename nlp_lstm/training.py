@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from nlp_lstm import saved_model
 from nlp_lstm.errors import UserError
-from nlp_lstm.heap import keep_freed_memory
 from nlp_lstm.notices import tell
 from nlp_lstm.pictures.curves import draw_curves
+from nlp_lstm.process_setup import keep_freed_memory
 from nlp_lstm.run_folder import RunFolder
 from nlp_lstm.weights_file import save_weights
 from nlp_lstm.workers import ALONE, RowWeights, Workers

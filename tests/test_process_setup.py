@@ -1,17 +1,18 @@
-"""What training asks of the C library: that freed memory is there for the next step, without new pages."""
+"""What a process sets: oneDNN where nobody said otherwise, and freed memory that takes no new pages."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from nlp_lstm import heap
+from nlp_lstm import process_setup
 
 # Each array is written in full; how many pages the system had to clear for it is counted by the system.
 PROGRAM = """
 import resource, sys
 import numpy as np
-from nlp_lstm.heap import keep_freed_memory
+from nlp_lstm.process_setup import keep_freed_memory
 
 def pages():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -33,7 +34,7 @@ def pages_of_five_arrays(how):
     return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
-@pytest.mark.skipif(not heap.keep_freed_memory(), reason="this C library has no mallopt")
+@pytest.mark.skipif(not process_setup.keep_freed_memory(), reason="this C library has no mallopt")
 def test_arrays_of_a_step_take_no_new_pages():
     assert pages_of_five_arrays("keep") < 100 < pages_of_five_arrays("default")  # which has 240 at least, of 2 MiB
 
@@ -42,5 +43,14 @@ def test_other_c_libraries_are_left_alone(monkeypatch):
     class Library:
         pass
 
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: Library())
-    assert heap.keep_freed_memory.__wrapped__() is False
+    monkeypatch.setattr(process_setup.ctypes, "CDLL", lambda _: Library())
+    assert process_setup.keep_freed_memory.__wrapped__() is False
+
+
+def test_onednn_is_left_to_the_environment_where_that_has_it(monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")  # the tests have it on
+    process_setup.switch_on_onednn()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    process_setup.switch_on_onednn()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"

@@ -1,11 +1,25 @@
-"""What the C library does with memory that was freed, where that is most of what a step of training waits for."""
+"""What is set for a whole process: TensorFlow's quicker products, and memory that is kept for the next step."""
 
 import ctypes
 import functools
+import os
 
 # Numbers of glibc's malloc.h, for mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _NEVER = -1
+
+
+def switch_on_onednn() -> None:
+    """Have TensorFlow use oneDNN's products on any x86 processor, unless the environment says otherwise.
+
+    To be called before TensorFlow is imported. Left to itself TensorFlow uses them on processors with VNNI alone;
+    others gain by them, too, and without them there are none in 8 bits.
+
+    >>> switch_on_onednn()
+    >>> os.environ["TF_ENABLE_ONEDNN_OPTS"] in "01"
+    True
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @functools.cache
