@@ -17,6 +17,8 @@ import sys
 
 from measuring import machine, time_in_turns
 
+from nlp_lstm.process_setup import keep_freed_memory
+
 BATCH, WINDOW, SYMBOLS = 32, 128, 66
 VARIANTS = {
     "keras": {},
@@ -62,8 +64,6 @@ def main():
         parser.error("--rounds must be at least 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not arguments.hand_back:
-        from nlp_lstm.process_setup import keep_freed_memory
-
         keep_freed_memory()
     steps = {name: training_step(name) for name in VARIANTS}
     here = machine()

@@ -25,6 +25,8 @@ from pathlib import Path
 
 from measuring import machine, seconds_of, time_in_turns
 
+from nlp_lstm.process_setup import keep_freed_memory
+
 SHAPES = ((64, 200, 128, 256), (64, 100, 512, 512), (8, 200, 128, 256), (1, 200, 128, 256))
 PASSES = ("train", "forward", "mixed lengths")
 LEAST_TRAINED_BATCH = 32  # smaller ones are what is served
@@ -432,11 +434,8 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     here = machine()
     print(json.dumps(here) if arguments.json else f"{here}", flush=True)
-    if arguments.keep_freed_memory:
-        from nlp_lstm.process_setup import keep_freed_memory
-
-        if not keep_freed_memory():
-            print("this C library does not let freed memory be kept", file=sys.stderr)
+    if arguments.keep_freed_memory and not keep_freed_memory():
+        print("this C library does not let freed memory be kept", file=sys.stderr)
     rows = []
     if arguments.growth:
         found = (row for which in ("train", "forward") for row in measure_growth(which, arguments.rounds))

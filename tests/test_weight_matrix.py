@@ -89,8 +89,7 @@ def test_a_column_of_zeros_gives_zeros():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_a_loop_of_products_is_saved_and_loaded(precision, tmp_path):
-    drawn = np.random.default_rng(0)  # its own: five products in a row make the rounding of some draws large
-    values, x = (draw.astype(np.float32) for draw in (drawn.normal(size=(6, 6)), drawn.uniform(-1.0, 1.0, (3, 6))))
+    values, x = RNG.normal(size=(6, 6)).astype(np.float32), states(3, 6)
     module = tf.Module()
     module.matrix = weight_matrix.weight_matrix(tf.constant(values), precision)
 
@@ -115,7 +114,7 @@ def test_a_machine_without_the_products_is_told_before_an_export(monkeypatch):
         refuse_precision("int8")
 
 
-@pytest.mark.parametrize("precision, error", [("float32", 1e-6), ("bfloat16", 1e-2), ("int8", 1.2e-2)])
+@pytest.mark.parametrize("precision, error", [("float32", 1e-6), ("bfloat16", 5e-3), ("int8", 1.2e-2)])
 def test_a_bias_is_added_as_it_is(precision, error):
     """Whatever the scale of its column, be it of zeros."""
     values = (RNG.normal(size=(300, 60)) * np.geomspace(1e-3, 10.0, 60)).astype(np.float32)
