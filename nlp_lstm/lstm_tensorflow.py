@@ -28,16 +28,9 @@ from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
-from nlp_lstm.lstm_regularizers import EPSILON, Gains, normalize
+from nlp_lstm.lstm_regularizers import Gains, Standardized, normalize, standardize
 from nlp_lstm.lstm_regularizers import zoneout as mix_states
 from nlp_lstm.traced_calls import call_compiled, call_traced, leaves, put_back
-
-
-class Standardized(NamedTuple):
-    """Values with a mean of 0 and a variance of 1 over the last axis, and what they were multiplied by to get there."""
-
-    values: tf.Tensor  # (..., U) or (..., 4U)
-    scale: tf.Tensor  # (..., 1)
 
 
 class Normalized(NamedTuple):
@@ -96,13 +89,6 @@ def _at(kept: Any, t: Any) -> Any:
     return kept[t] if kept.shape.rank else kept
 
 
-def _standardize(v: Any) -> Standardized:
-    # Not by tf.nn.moments, which stops a gradient that a second derivative needs.
-    centred = v - tf.reduce_mean(v, axis=-1, keepdims=True)
-    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + EPSILON)
-    return Standardized(centred * scale, scale)
-
-
 def advance(
     from_input: Any, from_hidden: Any, h: Any, c: Any, zoneout: Any = None, gains: Any = None, activate: Any = _activate
 ) -> tuple[Any, Any, Any]:
@@ -127,13 +113,13 @@ def _advance(from_input: Any, from_hidden: Any, h: Any, c: Any, zoneout: Any, ga
     """As `advance`, with what was `Normalized` in the step, or None, at the end."""
     normalized = None
     if gains is not None:
-        recurrent = _standardize(from_hidden)
+        recurrent = standardize(from_hidden)
         from_hidden = gains.recurrent * recurrent.values
     gates, (i, f, c_tilde, o) = activate(from_input + from_hidden)
     shown = new_c = f * c + i * c_tilde
     if gains is not None:
         # Before zoneout mixes the old state into it, and a mask puts that in its place.
-        normalized = Normalized(recurrent, _standardize(new_c))
+        normalized = Normalized(recurrent, standardize(new_c))
         shown = gains.cell * normalized.cell.values + gains.cell_shift
     new_h = o * tf.tanh(shown)
     if zoneout is not None:
@@ -191,7 +177,7 @@ def _forward(by_row: Any, weights: Any, all_at_once: bool = False, for_gradient:
     W, U, b, gains = weights
     projected, kernel = x if W is None else project(x, W), None
     if gains is not None and gains.kernel is not None:
-        kernel = _standardize(tf.cast(projected, U.dtype))
+        kernel = standardize(tf.cast(projected, U.dtype))
         projected = gains.kernel * kernel.values
     projected = _add_bias(projected, b, U.dtype)
     room, units = tf.shape(projected)[0], U.shape[0]
